@@ -1,0 +1,1 @@
+"""hgqify: trained float Keras models to bit-exact fixed-point firmware."""
