@@ -1,0 +1,187 @@
+"""Arrays inside files, mapped rather than loaded: .npy, .npz and HDF5.
+
+The format is told by the first bytes, not by the name. An uncompressed .npz member is mapped where
+it lies; a compressed one is unpacked into an unnamed temporary file and mapped there, so memory
+stays bounded by what is read.
+"""
+
+import struct
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import h5py
+import numpy as np
+
+from hgqify.errors import DataError
+
+_NPY = b"\x93NUMPY"
+_ZIP = b"PK"
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_PICKLE = b"\x80"
+_CHUNK = 1 << 20
+_ZIP_HEADER = 30  # bytes of a local file header before the name (APPNOTE.TXT 4.3.7)
+
+Columns = Mapping[str, Callable[[], Any]]
+"""Name of each array in a file, and a function that maps it."""
+
+
+def read_columns(path: Path, *, allow_pickle: bool = False) -> Columns:
+    """The arrays of a file by name; nothing is read but headers. A .npy file has one, named ''.
+
+    Raises:
+        DataError: missing, unreadable, truncated, or not a data file; a pickled array is refused
+            when it is opened, unless `allow_pickle`.
+    """
+    where = str(path)
+    try:
+        with path.open("rb") as file:
+            magic = file.read(8)
+    except FileNotFoundError as error:
+        raise DataError("there is no such file", where=where, remedy="check the path") from error
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror})", where=where) from error
+    if magic.startswith(_NPY):
+        return {"": lambda: _map_npy(path, 0, where, allow_pickle)}
+    if magic.startswith(_ZIP):
+        return _npz_columns(path, allow_pickle)
+    if magic == _HDF5:
+        return _hdf5_columns(path)
+    if not magic:
+        raise DataError("the file is empty", where=where)
+    if magic.startswith(_PICKLE):
+        raise DataError(
+            "this is a Python pickle, which can run code when opened",
+            where=where,
+            remedy="save the array with numpy.save",
+        )
+    raise DataError(
+        "this is not a data file",
+        where=where,
+        received=f"first bytes {magic!r}",
+        remedy="give .npy, .npz or HDF5 (.h5, .hdf5)",
+    )
+
+
+def _header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtype]:
+    try:
+        version = np.lib.format.read_magic(file)
+        read = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )
+        return read(file)
+    except (ValueError, EOFError) as error:
+        raise DataError(f"the array header cannot be read ({error})", where=where) from error
+
+
+def _map_npy(path: Path, offset: int, where: str, allow_pickle: bool) -> np.ndarray:
+    with path.open("rb") as file:
+        file.seek(offset)
+        return _map_open(file, where, allow_pickle)
+
+
+def _map_open(file: IO[bytes], where: str, allow_pickle: bool) -> np.ndarray:
+    start = file.tell()
+    shape, fortran, dtype = _header(file, where)
+    if dtype.hasobject:
+        return _load_pickled(file, start, where, allow_pickle)
+    if 0 in shape:
+        return np.empty(shape, dtype)  # an empty file range cannot be mapped
+    try:
+        # The map outlives the file object: it holds its own descriptor.
+        return np.memmap(
+            file,  # type: ignore[arg-type]
+            dtype=dtype,
+            mode="r",
+            offset=file.tell(),
+            shape=shape or (1,),
+            order="F" if fortran else "C",
+        ).reshape(shape)
+    except (ValueError, OSError) as error:
+        raise DataError(
+            "the file is truncated", where=where, received=f"header says shape {shape}, dtype {dtype}"
+        ) from error
+
+
+def _load_pickled(file: IO[bytes], start: int, where: str, allow_pickle: bool) -> np.ndarray:
+    if not allow_pickle:
+        raise DataError(
+            "the array is pickled, which can run code when opened",
+            where=where,
+            received="dtype object",
+            remedy="save it as an array of numbers: numpy.save(path, numpy.stack(list(x)))",
+        )
+    file.seek(start)
+    try:
+        return np.stack([np.asarray(row) for row in np.lib.format.read_array(file, allow_pickle=True)])
+    except (ValueError, TypeError) as error:
+        raise DataError(f"the pickled samples do not stack to one array ({error})", where=where) from error
+
+
+def _npz_columns(path: Path, allow_pickle: bool) -> Columns:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
+    except (zipfile.BadZipFile, OSError) as error:
+        raise DataError(f"the archive cannot be read ({error})", where=str(path)) from error
+    if not members:
+        raise DataError(
+            "the archive holds no arrays",
+            where=str(path),
+            remedy="give a file written by numpy.savez, not a model",
+        )
+
+    def opener(info: zipfile.ZipInfo) -> Callable[[], np.ndarray]:
+        return lambda: _map_member(path, info, allow_pickle)
+
+    return {info.filename.removesuffix(".npy"): opener(info) for info in members}
+
+
+def _map_member(path: Path, info: zipfile.ZipInfo, allow_pickle: bool) -> np.ndarray:
+    where = f"{path}[{info.filename.removesuffix('.npy')}]"
+    if info.compress_type == zipfile.ZIP_STORED and not info.flag_bits & 1:
+        with path.open("rb") as file:
+            file.seek(info.header_offset + _ZIP_HEADER - 4)
+            name, extra = struct.unpack("<HH", file.read(4))
+        return _map_npy(path, info.header_offset + _ZIP_HEADER + name + extra, where, allow_pickle)
+    with tempfile.TemporaryFile() as unpacked:
+        try:
+            with zipfile.ZipFile(path) as archive, archive.open(info) as packed:
+                while block := packed.read(_CHUNK):
+                    unpacked.write(block)
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+            raise DataError(f"the archive is damaged ({error})", where=where) from error
+        except OSError as error:
+            raise DataError(
+                f"cannot be unpacked into the temporary folder ({error.strerror})",
+                where=where,
+                remedy="store it uncompressed (numpy.savez), or make room",
+            ) from error
+        unpacked.flush()
+        unpacked.seek(0)
+        return _map_open(unpacked, where, allow_pickle)
+
+
+def _hdf5_columns(path: Path) -> Columns:
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise DataError(f"the HDF5 file cannot be read ({error})", where=str(path)) from error
+    if "model_weights" in file or "model_config" in file.attrs:
+        file.close()
+        raise DataError("this is a model, not data", where=str(path), remedy="give the file with the samples")
+    found: dict[str, Callable[[], Any]] = {}
+
+    def visit(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            # The data set keeps its file open for as long as it is used.
+            found[name] = lambda: item
+
+    file.visititems(visit)
+    if not found:
+        file.close()
+        raise DataError("the file holds no data sets", where=str(path))
+    return found
