@@ -3,24 +3,39 @@
 Formats and modes
     Format, Rounding, Overflow, as_rounding, as_overflow, deployed
 Values and codes
-    to_codes, requantize, to_values, quantize, code_bounds, MAX_BITS
+    to_codes, requantize, align, to_values, quantize, overflows
+Ranges
+    MAX_BITS, code_bounds, Interval, minimal_format, minimal_bits
+Bits of codes
+    bit_length, trailing_zeros, span
 """
 
+from hgqify.fixed.bits import bit_length, minimal_bits, minimal_format, span, trailing_zeros
+from hgqify.fixed.bounds import MAX_BITS, code_bounds
 from hgqify.fixed.format import Format
+from hgqify.fixed.interval import Interval
 from hgqify.fixed.modes import Overflow, Rounding, as_overflow, as_rounding, deployed
-from hgqify.fixed.quantize import MAX_BITS, code_bounds, quantize, requantize, to_codes, to_values
+from hgqify.fixed.quantize import align, overflows, quantize, requantize, to_codes, to_values
 
 __all__ = [
     "MAX_BITS",
     "Format",
+    "Interval",
     "Overflow",
     "Rounding",
+    "align",
     "as_overflow",
     "as_rounding",
+    "bit_length",
     "code_bounds",
     "deployed",
+    "minimal_bits",
+    "minimal_format",
+    "overflows",
     "quantize",
     "requantize",
+    "span",
     "to_codes",
     "to_values",
+    "trailing_zeros",
 ]

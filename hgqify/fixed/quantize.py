@@ -19,181 +19,50 @@ import numpy as np
 import numpy.typing as npt
 
 from hgqify.errors import DataError, PrecisionError
-from hgqify.fixed.modes import Overflow, Rounding, as_overflow, require_deterministic
-
-MAX_BITS = 62
-"""Widest format and widest source code: sums of two codes still fit in int64."""
+from hgqify.fixed.bounds import MAX_BITS, BoolArray, IntArray, IntLike, integers
+from hgqify.fixed.exact import round_exact
+from hgqify.fixed.modes import Overflow, Rounding
 
 _FLOAT64_MANTISSA = 53
-_EXPONENT_LIMIT = 1 << 16  # keeps sums of exponents far from int64's ends
-
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
-IntLike = int | np.integer | npt.NDArray[np.integer] | npt.NDArray[np.bool_]
 
 
-def _integers(value: object, name: str) -> IntArray:
-    array = np.asarray(value)
-    if array.dtype.kind not in "iub":
-        raise PrecisionError(
-            f"{name} must hold integers",
+def _split(x: npt.ArrayLike) -> tuple[IntArray, IntArray]:
+    """Integer M and E with x = M * 2**E and |M| < 2**62."""
+    array = np.asarray(x)
+    if array.dtype.kind in "iub":
+        return _codes(array), np.zeros((), np.int64)
+    if array.dtype.kind != "f" or array.dtype.itemsize > 8:
+        raise DataError(
+            "only real float16, float32 and float64 values can be quantized",
             received=f"dtype {array.dtype}",
-            remedy="round and cast it to int64 first",
+            remedy="cast to float32 or float64",
         )
-    return array.astype(np.int64)
+    if not np.all(np.isfinite(array)):
+        raise DataError(
+            "values to quantize must be finite",
+            received=f"{int(np.sum(~np.isfinite(array)))} NaN or infinite of {array.size}",
+            remedy="remove or replace them",
+        )
+    # frexp and ldexp are exact here: a finite value is an integer of at most 53 bits times 2**e.
+    fraction, exponent = np.frexp(array.astype(np.float64))
+    mantissa = np.asarray(np.ldexp(fraction, _FLOAT64_MANTISSA)).astype(np.int64)
+    return mantissa, np.asarray(exponent, np.int64) - _FLOAT64_MANTISSA
 
 
-def _parts(k: IntLike, i: IntLike, f: IntLike) -> tuple[IntArray, IntArray, IntArray]:
-    """k, f and b = i + f as int64, checked; k + b <= 0 is normalised to k = b = 0."""
-    k_, i_, f_ = _integers(k, "k"), _integers(i, "i"), _integers(f, "f")
-    for name, part in (("i", i_), ("f", f_)):
-        if np.any(np.abs(part) > _EXPONENT_LIMIT):
-            raise PrecisionError(
-                f"{name} lies beyond any float64 exponent", received=f"{part.min()} to {part.max()}"
-            )
-    if not np.all((k_ == 0) | (k_ == 1)):
+def _codes(codes: npt.ArrayLike) -> IntArray:
+    source = np.asarray(codes)
+    # Compared as Python integers: uint64 and -2**63 have no magnitude in int64.
+    if (
+        source.dtype.kind in "iub"
+        and source.size
+        and max(-int(source.min()), int(source.max())) >= 1 << MAX_BITS
+    ):
         raise PrecisionError(
-            "k must be 0 or 1",
-            received=f"k from {k_.min()} to {k_.max()}",
-            remedy="use 1 for signed, 0 for unsigned",
+            f"codes must be below 2**{MAX_BITS} in magnitude",
+            received=f"{source.min()} to {source.max()}",
+            remedy="use a coarser LSB",
         )
-    b = i_ + f_
-    width = k_ + b
-    if np.any(width > MAX_BITS):
-        raise PrecisionError(
-            f"formats wider than {MAX_BITS} bits are not computed",
-            received=f"k+i+f = {width.max()}",
-            remedy="use fewer integer or fractional bits",
-        )
-    alive = width > 0
-    return np.where(alive, k_, 0), f_, np.where(alive, b, 0)
-
-
-def _bounds(k: IntArray, b: IntArray, overflow: Overflow) -> tuple[IntArray, IntArray]:
-    span = np.left_shift(np.int64(1), b)
-    low = -k * span
-    if overflow is Overflow.SAT_SYM:
-        low = low + (k * (b > 0))
-    return np.asarray(low, np.int64), np.asarray(span - 1, np.int64)
-
-
-def code_bounds(
-    k: IntLike, i: IntLike, f: IntLike, overflow: Overflow = Overflow.SAT
-) -> tuple[IntArray, IntArray]:
-    """Smallest and largest code of each format: [-k 2**b, 2**b - 1] with b = i + f.
-
-    Args:
-        k, i, f: integers or arrays that broadcast together.
-        overflow: SAT_SYM raises the lower bound by one LSB (not where W = 1).
-
-    Returns:
-        ``(low, high)``, int64 of the broadcast shape; (0, 0) where k + i + f <= 0.
-
-    Raises:
-        PrecisionError: k is not 0/1, a width exceeds 62 bits, or a component is no integer.
-    """
-    k_, _, b = _parts(k, i, f)
-    low, high = _bounds(k_, b, as_overflow(overflow))
-    shape = np.broadcast_shapes(k_.shape, b.shape)
-    return np.broadcast_to(low, shape).copy(), np.broadcast_to(high, shape).copy()
-
-
-def _shift_right_floor(m: IntArray, n: IntArray) -> tuple[IntArray, BoolArray, BoolArray]:
-    """m * 2**-n for n >= 0, |m| < 2**62: floor, the bit below it (1/2), whether any bit below that is set."""
-    if np.any(n > MAX_BITS):
-        # Less than half an LSB: only the sign is left, so +-1/4 stands for it and rounds alike.
-        tiny = n > MAX_BITS
-        m, n = np.where(tiny, np.sign(m), m), np.where(tiny, 2, n)
-    floor = m >> n
-    rest = m - (floor << n)
-    half = np.left_shift(np.int64(1), np.maximum(n - 1, 0))
-    # n = 0 leaves rest = 0: neither bit is set.
-    return floor, rest >= half, (rest & (half - 1)) != 0
-
-
-def _increment(
-    floor: IntArray, half: BoolArray, sticky: BoolArray, negative: BoolArray, rounding: Rounding
-) -> BoolArray:
-    """Whether to go one code up from the floor."""
-    match rounding:
-        case Rounding.RND:
-            return half
-        case Rounding.RND_CONV:
-            return half & (sticky | ((floor & 1) == 1))
-        case Rounding.TRN_ZERO:
-            return negative & (half | sticky)
-        case Rounding.RND_ZERO:
-            return half & (sticky | negative)
-        case Rounding.RND_MIN_INF:
-            return half & sticky
-        case Rounding.RND_INF:
-            return half & (sticky | ~negative)
-        case _:
-            return np.zeros((), bool)
-
-
-def _wrap(code: IntArray, k: IntArray, b: IntArray) -> IntArray:
-    """The k + b lowest bits of ``code``, two's complement where k = 1. Modulo 2**64 is harmless below it."""
-    mask = np.left_shift(np.int64(1), k + b) - 1
-    sign = np.left_shift(k, b)
-    return ((code & mask) ^ sign) - sign
-
-
-def _wrap_sm(code: IntArray, floor: IntArray, k: IntArray, b: IntArray) -> IntArray:
-    """Sign-magnitude wrapping of codes outside the range; see the module's page."""
-    low_bits = code & (np.left_shift(np.int64(1), b) - 1)
-    top = (code >> b) & 1
-    deleted = (floor >> (k + b)) & 1
-    span = np.left_shift(np.int64(1), b)
-    magnitude = np.where(deleted != top, span - 1 - low_bits, low_bits)
-    return magnitude - deleted * span
-
-
-def _quantize_exact(
-    m: IntArray,
-    e: IntArray,
-    k: IntLike,
-    i: IntLike,
-    f: IntLike,
-    rounding: Rounding,
-    overflow: Overflow,
-) -> IntArray:
-    """Codes of m * 2**e in the format (k, i, f); |m| < 2**62."""
-    rounding, overflow = require_deterministic(rounding), as_overflow(overflow)
-    k_, f_, b = _parts(k, i, f)
-    if overflow is Overflow.WRAP_SM and np.any((k_ == 0) & (b > 0)):
-        raise PrecisionError(
-            "WRAP_SM needs a sign: ap_ufixed does not support it",
-            received=f"{overflow} with k = 0",
-            remedy="use a signed format, or WRAP",
-        )
-    shift = e + f_
-    right, left = np.maximum(-shift, 0), np.maximum(shift, 0)
-    floor, half, sticky = _shift_right_floor(m, right)
-    code = floor + _increment(floor, half, sticky, m < 0, rounding)
-
-    low, high = _bounds(k_, b, overflow)
-    if np.any(left):
-        # code * 2**left against the bounds without computing it: it may exceed int64.
-        step = np.minimum(left, 63)
-        least, most = -(-low >> step), high >> step
-        under, over = code < least, code > most
-        # Modulo 2**64 the low W <= 62 bits and the one above them survive, which is all that wrapping needs.
-        code = np.where(left > 63, 0, code << step)
-        floor = np.where(left > 63, 0, floor << step)
-    else:
-        under, over = code < low, code > high
-
-    if overflow.saturates:
-        result = np.where(under, low, np.where(over, high, code))
-    elif overflow is Overflow.WRAP:
-        result = _wrap(code, k_, b)
-    else:
-        result = np.where(under | over, _wrap_sm(code, floor, k_, b), code)
-    if overflow is not Overflow.WRAP and np.any(k_ + b == 0):
-        result = np.where(k_ + b == 0, 0, result)
-    shape = np.broadcast_shapes(m.shape, shift.shape, k_.shape, b.shape)
-    return np.broadcast_to(result, shape).astype(np.int64)
+    return integers(source, "codes")
 
 
 def to_codes(
@@ -219,26 +88,7 @@ def to_codes(
         DataError: ``x`` holds NaN or infinity, or is not numeric.
         PrecisionError: a format wider than 62 bits, a stochastic mode, or WRAP_SM without sign.
     """
-    array = np.asarray(x)
-    if array.dtype.kind in "iub":
-        return requantize(array, 0, k, i, f, rounding, overflow)
-    if array.dtype.kind != "f" or array.dtype.itemsize > 8:
-        raise DataError(
-            "only real float16, float32 and float64 values can be quantized",
-            received=f"dtype {array.dtype}",
-            remedy="cast to float32 or float64",
-        )
-    if not np.all(np.isfinite(array)):
-        raise DataError(
-            "values to quantize must be finite",
-            received=f"{int(np.sum(~np.isfinite(array)))} NaN or infinite of {array.size}",
-            remedy="remove or replace them",
-        )
-    # frexp and ldexp are exact here: a finite value is an integer of at most 53 bits times 2**e.
-    fraction, exponent = np.frexp(array.astype(np.float64))
-    mantissa = np.asarray(np.ldexp(fraction, _FLOAT64_MANTISSA)).astype(np.int64)
-    exponent = np.asarray(exponent, np.int64) - _FLOAT64_MANTISSA
-    return _quantize_exact(mantissa, exponent, k, i, f, rounding, overflow)
+    return round_exact(*_split(x), k, i, f, rounding, overflow).into_range()
 
 
 def requantize(
@@ -263,16 +113,57 @@ def requantize(
     Raises:
         PrecisionError: codes of 62 bits or more, or as in :func:`to_codes`.
     """
-    source = np.asarray(codes)
-    if source.dtype.kind not in "iub":
-        _integers(source, "codes")
-    if source.size and max(-int(source.min()), int(source.max())) >= 1 << MAX_BITS:
+    return round_exact(_codes(codes), -integers(frac, "frac"), k, i, f, rounding, overflow).into_range()
+
+
+def overflows(
+    x: npt.ArrayLike,
+    k: IntLike,
+    i: IntLike,
+    f: IntLike,
+    rounding: Rounding,
+    overflow: Overflow,
+    *,
+    frac: IntLike = 0,
+) -> BoolArray:
+    """Whether the rounded value lies outside the range of its format, so that overflow handling changes it.
+
+    Args:
+        x: as in :func:`to_codes`.
+        k, i, f, rounding, overflow: as in :func:`to_codes`; overflow decides the lower bound.
+        frac: the values are ``x * 2**-frac``: pass integer codes with their fractional bits.
+
+    Raises:
+        DataError, PrecisionError: as :func:`to_codes`.
+    """
+    mantissa, exponent = _split(x)
+    rounded = round_exact(mantissa, exponent - integers(frac, "frac"), k, i, f, rounding, overflow)
+    return np.asarray(rounded.under | rounded.over)
+
+
+def align(codes: npt.ArrayLike, frac: IntLike, new_frac: IntLike) -> IntArray:
+    """The same values on another LSB: ``codes * 2**(new_frac - frac)``, which must be whole.
+
+    Raises:
+        PrecisionError: a code is no multiple of the new LSB, or would need more than 62 bits.
+    """
+    source = _codes(codes)
+    shift = integers(new_frac, "new_frac") - integers(frac, "frac")
+    left, right = np.clip(shift, 0, MAX_BITS), np.clip(-shift, 0, MAX_BITS)
+    # |code| < 2**62, so a shift by 62 either way leaves nothing but a zero.
+    if np.any(np.abs(source) >> (MAX_BITS - left)):
         raise PrecisionError(
-            f"codes must be below 2**{MAX_BITS} in magnitude",
-            received=f"{source.min()} to {source.max()}",
-            remedy="use a coarser LSB",
+            f"codes on the finer LSB need more than {MAX_BITS} bits",
+            received=f"{frac} to {new_frac} fractional bits",
+            remedy="use fewer fractional bits",
         )
-    return _quantize_exact(source.astype(np.int64), -_integers(frac, "frac"), k, i, f, rounding, overflow)
+    if np.any(source & (np.left_shift(np.int64(1), right) - 1)):
+        raise PrecisionError(
+            "codes are no multiples of the coarser LSB",
+            received=f"{frac} to {new_frac} fractional bits",
+            remedy="round them: requantize()",
+        )
+    return (source << left) >> right
 
 
 def to_values(codes: npt.ArrayLike, f: IntLike) -> npt.NDArray[np.float64]:
@@ -281,7 +172,7 @@ def to_values(codes: npt.ArrayLike, f: IntLike) -> npt.NDArray[np.float64]:
     Raises:
         PrecisionError: a value that float64 cannot hold exactly (over 53 significant bits, or its exponent).
     """
-    codes_, f_ = _integers(codes, "codes"), _integers(f, "f")
+    codes_, f_ = integers(codes, "codes"), integers(f, "f")
     approx = codes_.astype(np.float64)
     # An exponent beyond +-4000 is outside float64 whatever the code; C int, which ldexp takes, stays safe.
     exponent = np.clip(-f_, -4000, 4000).astype(np.int32)
