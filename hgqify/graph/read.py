@@ -1,0 +1,387 @@
+"""Read a Keras model into a `Graph`.
+
+Nested models are inlined here: their layers get path names ('block/conv1'). Shared layers give one node
+per call, with a common `Node.shared` key. Layers of any kind become nodes; whether they can be converted
+is decided later, so that all that cannot be are reported at once.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from hgqify.errors import UnsupportedLayerError
+from hgqify.graph import keras_internals
+from hgqify.graph.model import CUSTOM_PREFIX, INPUT, OPERATION_PREFIX, SELECT, Call, Graph, Node, Ref
+
+# Entries of a layer's config that say how to create it, not what it computes; the weights carry over.
+_DROPPED_CONFIG = frozenset({"name", "dtype", "trainable", "build_config", "quantization_config"})
+_DROPPED_SUFFIXES = ("_initializer", "_regularizer", "_constraint")
+
+# Call arguments that Keras passes around and that do not change a model at inference when unset.
+_NEUTRAL_ARGUMENTS = {"training": (None, False), "mask": (None,), "return_attention_scores": (False,)}
+
+
+def read(model: keras.Model) -> Graph:
+    """Read a Sequential or Functional model.
+
+    Args:
+        model: a built model with a fixed input shape (all but the batch dimension).
+
+    Returns:
+        The graph, with nested models inlined.
+
+    Raises:
+        UnsupportedLayerError: the model has no input shape, a dynamic one, or is a subclass of
+            `keras.Model` with a `call` of its own; or an operation mixes the samples of a batch.
+    """
+    reader = _Reader()
+    structure = _input_tensors(model)
+    inputs = keras.tree.map_structure(lambda tensor: reader.add_input(model, tensor), structure)
+    outputs = reader.read_model(model, inputs, prefix="", call=1)
+    graph = Graph(
+        nodes=tuple(_mark_shared(reader.nodes, reader.layers)),
+        input_structure=keras.tree.map_structure(lambda tensor: tensor.name, inputs),
+        output_structure=keras.tree.map_structure(lambda tensor: tensor.name, outputs),
+        name=model.name,
+    )
+    graph.validate()
+    return graph
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tensor:
+    """A tensor while reading: the node that makes it, and its symbolic shape with the batch dimension."""
+
+    name: str
+    spec: keras.KerasTensor
+
+
+class _Reader:
+    """Collects nodes; layers are identified by object, so a layer shared across models stays one."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.layers: dict[str, int] = {}
+        self._paths: dict[int, str] = {}
+        self._names: set[str] = set()
+        self._alive: list[keras.Operation] = []  # ids stay unique only while the objects live
+
+    def add_input(self, model: keras.Model, tensor: keras.KerasTensor) -> _Tensor:
+        shape = tuple(tensor.shape[1:])
+        if None in shape:
+            raise UnsupportedLayerError(
+                "the input shape is dynamic, firmware needs a fixed one",
+                where=f"{model.name}/{tensor.name}",
+                received=tuple(tensor.shape),
+                remedy="build the model again with keras.Input of a full shape, such as (28, 28, 1), and "
+                "carry the weights over with new.set_weights(old.get_weights())",
+            )
+        name = self._unique(tensor.name)
+        config = {"batch_shape": (None, *shape), "dtype": keras.backend.standardize_dtype(tensor.dtype)}
+        self._append(Node(name=name, kind=INPUT, config=config, shape=shape), None)
+        return _Tensor(name, keras.KerasTensor((None, *shape), dtype=tensor.dtype))
+
+    def read_model(self, model: keras.Model, inputs: Any, *, prefix: str, call: int) -> Any:
+        """Inline a model; returns the structure of its outputs."""
+        if keras_internals.is_sequential(model):
+            return self._read_sequential(model, inputs, prefix)
+        if keras_internals.is_functional(model):
+            return self._read_functional(model, inputs, prefix)
+        raise UnsupportedLayerError(
+            "a subclass of keras.Model with its own call() has no graph to read",
+            where=prefix.rstrip("/") or model.name,
+            received=type(model).__name__,
+            remedy="rebuild it as a functional model: keras.Model(inputs, outputs) from its layers",
+        )
+
+    def _read_sequential(self, model: keras.Model, inputs: Any, prefix: str) -> Any:
+        current = inputs
+        for layer in model.layers:
+            if not isinstance(layer, keras.layers.InputLayer):
+                current = self._apply(layer, (current,), {}, prefix)
+        return current
+
+    def _read_functional(self, model: keras.Model, inputs: Any, prefix: str) -> Any:
+        config = _topology(model, prefix)
+        operations = keras_internals.operations_by_name(model)
+        values: dict[tuple[str, int], list[Any]] = {}
+        histories = _histories(config["input_layers"])
+        for history, tensor in zip(histories, _match_inputs(model, inputs), strict=True):
+            values[history[0], history[1]] = [tensor]
+
+        # A layer's later calls may depend on layers listed after it, so calls run as they become ready.
+        pending = [
+            (entry["name"], index, node)
+            for entry in config["layers"]
+            for index, node in enumerate(entry["inbound_nodes"])
+            if (entry["name"], index) not in values
+        ]
+        while pending:
+            waiting = []
+            for name, index, node in pending:
+                needed = _tensor_histories((node["args"], node["kwargs"]))
+                if any(history[:2] not in values for history in needed):
+                    waiting.append((name, index, node))
+                    continue
+                args, kwargs = _resolve((tuple(node["args"]), node["kwargs"]), values)
+                result = self._apply(operations[name], args, kwargs, prefix)
+                values[name, index] = _flatten(result)
+            if len(waiting) == len(pending):
+                raise UnsupportedLayerError(
+                    "the model's graph is inconsistent: some calls never receive their inputs",
+                    where=prefix.rstrip("/") or model.name,
+                    received=", ".join(name for name, _, _ in waiting),
+                    remedy="rebuild the model with keras.Model(inputs, outputs)",
+                )
+            pending = waiting
+        return keras_internals.map_histories(
+            config["output_layers"], lambda name, call, output: values[name, call][output]
+        )
+
+    def _apply(self, operation: keras.Operation, args: tuple, kwargs: dict[str, Any], prefix: str) -> Any:
+        """Append the node of one call (or inline a nested model); returns its output structure."""
+        path = self._paths.setdefault(id(operation), prefix + operation.name)
+        self._alive.append(operation)
+        kwargs = {
+            key: value
+            for key, value in kwargs.items()
+            if not (key in _NEUTRAL_ARGUMENTS and _is_in(value, _NEUTRAL_ARGUMENTS[key]))
+        }
+        if isinstance(operation, keras.Model):
+            inputs = args[0] if args else kwargs.pop("inputs", None)
+            inner = self._unique(prefix + operation.name, reserve=False) + "/"
+            return self.read_model(operation, inputs, prefix=inner, call=1)
+
+        refs: list[_Tensor] = []
+
+        def placeholder(value: Any) -> Any:
+            if isinstance(value, _Tensor):
+                refs.append(value)
+                return Ref(len(refs) - 1)
+            return value
+
+        template_args, template_kwargs = _map(placeholder, (args, kwargs))
+        specs = _map(lambda value: value.spec if isinstance(value, _Tensor) else value, (args, kwargs))
+        name = self._unique(prefix + operation.name)
+        result = _output_specs(operation, name, *specs)
+        flat = _flatten(result)
+        shapes = [_output_shape(name, operation, tensor) for tensor in flat]
+        kind, source = _kind(operation)
+        node = Node(
+            name=name,
+            kind=kind,
+            source=source,
+            config=_config(operation, name),
+            weights=_weights(operation),
+            inputs=tuple(tensor.name for tensor in refs),
+            shape=shapes[0],
+            origin=(path,),
+            call=_call(template_args, template_kwargs, len(refs)),
+            outputs=len(flat),
+        )
+        self._append(node, operation)
+        if len(flat) == 1 and isinstance(result, keras.KerasTensor):
+            return _Tensor(name, result)
+        tensors = []
+        for index, (tensor, shape) in enumerate(zip(flat, shapes, strict=True)):
+            part = self._unique(f"{name}/{index}")
+            select = Node(
+                name=part, kind=SELECT, config={"index": index}, inputs=(name,), shape=shape, origin=(path,)
+            )
+            self._append(select, None)
+            tensors.append(_Tensor(part, tensor))
+        return keras.tree.pack_sequence_as(result, tensors)
+
+    def _append(self, node: Node, operation: keras.Operation | None) -> None:
+        self.nodes.append(node)
+        if isinstance(operation, keras.layers.Layer):
+            self.layers[node.name] = id(operation)
+
+    def _unique(self, name: str, *, reserve: bool = True) -> str:
+        candidate, call = name, 1
+        while candidate in self._names:
+            call += 1
+            candidate = f"{name}@{call}"
+        self._names.add(candidate)
+        return candidate
+
+
+def _mark_shared(nodes: list[Node], layers: dict[str, int]) -> list[Node]:
+    first: dict[int, str] = {}
+    calls: dict[int, int] = {}
+    for name, identity in layers.items():
+        first.setdefault(identity, name)
+        calls[identity] = calls.get(identity, 0) + 1
+    shared = {name: first[identity] for name, identity in layers.items() if calls[identity] > 1}
+    return [node.with_(shared=shared[node.name]) if node.name in shared else node for node in nodes]
+
+
+def _input_tensors(model: keras.Model) -> Any:
+    if not (keras_internals.is_sequential(model) or keras_internals.is_functional(model)):
+        return _Reader().read_model(model, None, prefix="", call=1)  # raises with the remedy
+    if keras_internals.is_functional(model):
+        return model.input
+    try:
+        inputs = model.inputs
+    except (AttributeError, ValueError):
+        inputs = None
+    if not inputs:
+        raise UnsupportedLayerError(
+            "the model has no input shape yet",
+            where=model.name,
+            remedy="put keras.Input((...)) first or call model.build((None, ...))",
+        )
+    return inputs[0] if len(inputs) == 1 else list(inputs)
+
+
+def _topology(model: keras.Model, prefix: str) -> dict[str, Any]:
+    try:
+        return keras_internals.topology(model)
+    except NotImplementedError as error:
+        # Keras raises this for a layer or operation whose constructor arguments it cannot write down.
+        raise UnsupportedLayerError(
+            "a layer of the model has no usable get_config()",
+            where=prefix.rstrip("/") or model.name,
+            received=str(error).strip().splitlines()[0],
+            remedy="give the layer a get_config() that returns its constructor's arguments",
+        ) from error
+
+
+def _match_inputs(model: keras.Model, inputs: Any) -> list[_Tensor]:
+    structure = model.input
+    if isinstance(inputs, dict) and not isinstance(structure, dict):
+        return [inputs[tensor.name] for tensor in _flatten(structure)]
+    if isinstance(inputs, dict):
+        inputs = {key: inputs[key] for key in structure}
+    return _flatten(inputs)
+
+
+def _histories(structure: Any) -> list[tuple[str, int, int]]:
+    # Replaced by indices first: keras.tree would flatten the leaves themselves.
+    found: list[tuple[str, int, int]] = []
+
+    def number(name: str, call: int, output: int) -> int:
+        found.append((name, call, output))
+        return len(found) - 1
+
+    return [found[index] for index in _flatten(keras_internals.map_histories(structure, number))]
+
+
+def _flatten(structure: Any) -> list[Any]:
+    return keras.tree.flatten(structure) or []
+
+
+def _map(function: Callable[[Any], Any], structure: Any) -> Any:
+    return keras.tree.map_structure(function, structure)
+
+
+def _is_tensor_config(value: Any) -> bool:
+    return isinstance(value, dict) and value.get("class_name") == "__keras_tensor__"
+
+
+def _tensor_histories(value: Any) -> list[tuple[str, int, int]]:
+    if _is_tensor_config(value):
+        return [tuple(value["config"]["keras_history"])]
+    if isinstance(value, dict):
+        return [history for item in value.values() for history in _tensor_histories(item)]
+    if isinstance(value, list | tuple):
+        return [history for item in value for history in _tensor_histories(item)]
+    return []
+
+
+def _resolve(value: Any, values: dict[tuple[str, int], list[Any]]) -> Any:
+    """Turn a config's arguments back into tensors, constants, slices and structures."""
+    if _is_tensor_config(value):
+        name, call, output = value["config"]["keras_history"]
+        return values[name, call][output]
+    if isinstance(value, dict) and "class_name" in value and "config" in value:
+        return keras.saving.deserialize_keras_object(value)
+    if isinstance(value, dict):
+        return {key: _resolve(item, values) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_resolve(item, values) for item in value)
+    return value
+
+
+def _is_in(value: Any, options: tuple[Any, ...]) -> bool:
+    return any(value is option for option in options)
+
+
+def _output_specs(operation: keras.Operation, name: str, args: tuple, kwargs: dict[str, Any]) -> Any:
+    try:
+        return operation.compute_output_spec(*args, **kwargs)
+    except (NotImplementedError, TypeError, ValueError) as error:
+        raise UnsupportedLayerError(
+            "the shape of the output cannot be inferred",
+            where=name,
+            received=f"{type(operation).__name__}: {str(error).strip().splitlines()[0]}",
+            remedy="give the layer a compute_output_shape() or replace it",
+        ) from error
+
+
+def _output_shape(name: str, operation: keras.Operation, tensor: keras.KerasTensor) -> tuple[int, ...]:
+    shape = tuple(tensor.shape)
+    if not shape or shape[0] is not None or None in shape[1:]:
+        raise UnsupportedLayerError(
+            "the output has no batch dimension first, or a dynamic one besides it",
+            where=name,
+            received=f"{type(operation).__name__} with output shape {shape}",
+            remedy="keep the batch dimension first and every other dimension fixed",
+        )
+    return shape[1:]
+
+
+def _kind(operation: keras.Operation) -> tuple[str, type | None]:
+    cls = type(operation)
+    if not isinstance(operation, keras.layers.Layer):
+        return OPERATION_PREFIX + cls.__name__, cls
+    if getattr(keras.layers, cls.__name__, None) is cls:
+        return cls.__name__, None
+    return CUSTOM_PREFIX + cls.__name__, cls
+
+
+def _config(operation: keras.Operation, name: str) -> dict[str, Any]:
+    try:
+        config = operation.get_config()
+    except NotImplementedError as error:
+        raise UnsupportedLayerError(
+            "the layer has no usable get_config()",
+            where=name,
+            received=type(operation).__name__,
+            remedy="give it a get_config() that returns its constructor's arguments",
+        ) from error
+    return {
+        key: value
+        for key, value in config.items()
+        if key not in _DROPPED_CONFIG and not key.endswith(_DROPPED_SUFFIXES)
+    }
+
+
+def _weights(operation: keras.Operation) -> dict[str, np.ndarray]:
+    if not isinstance(operation, keras.layers.Layer):
+        return {}
+    weights = {}
+    for key, variable in weight_variables(operation).items():
+        value = keras.ops.convert_to_numpy(variable)
+        # Reduced precisions widen exactly to float32; integer variables (counters) stay as they are.
+        is_float = keras.backend.is_float_dtype(variable.dtype)
+        weights[key] = np.asarray(value, np.float32) if is_float else np.asarray(value)
+    return weights
+
+
+def weight_variables(layer: keras.layers.Layer) -> dict[str, keras.Variable]:
+    """A layer's weights by name; by path inside the layer where names repeat (Bidirectional)."""
+    names = [variable.name for variable in layer.weights]
+    if len(set(names)) == len(names):
+        return dict(zip(names, layer.weights, strict=True))
+    return {variable.path.partition("/")[2]: variable for variable in layer.weights}
+
+
+def _call(args: tuple, kwargs: dict[str, Any], count: int) -> Call | None:
+    default = (Ref(0),) if count == 1 else ([Ref(index) for index in range(count)],)
+    if not kwargs and (args == default or (count > 1 and args == (tuple(default[0]),))):  # type: ignore[arg-type]
+        return None
+    return Call(args=args, kwargs=kwargs)
