@@ -47,9 +47,6 @@ def assign_weights(layer: keras.layers.Layer, node: Node) -> None:
     if not node.weights:
         return
     variables = weight_variables(layer)
-    if type(layer).__name__ == node.kind and len(node.weights) == len(variables):
-        # Wrappers rename their inner layers each time they are made; the order stays.
-        variables = dict(zip(node.weights, variables.values(), strict=True))
     for key, value in node.weights.items():
         if key not in variables:
             raise ValueError(f"{node.name}: layer {type(layer).__name__} has no weight {key!r}")

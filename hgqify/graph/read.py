@@ -373,11 +373,16 @@ def _weights(operation: keras.Operation) -> dict[str, np.ndarray]:
 
 
 def weight_variables(layer: keras.layers.Layer) -> dict[str, keras.Variable]:
-    """A layer's weights by name; by path inside the layer where names repeat (Bidirectional)."""
-    names = [variable.name for variable in layer.weights]
-    if len(set(names)) == len(names):
-        return dict(zip(names, layer.weights, strict=True))
-    return {variable.path.partition("/")[2]: variable for variable in layer.weights}
+    """A layer's weights by name, in their order; a repeated name gets its number ('kernel@2').
+
+    Paths would tell repeated names apart too, but wrappers rename inner layers each time they are made.
+    """
+    variables: dict[str, keras.Variable] = {}
+    seen: dict[str, int] = {}
+    for variable in layer.weights:
+        number = seen[variable.name] = seen.get(variable.name, 0) + 1
+        variables[variable.name if number == 1 else f"{variable.name}@{number}"] = variable
+    return variables
 
 
 def _call(args: tuple, kwargs: dict[str, Any], count: int) -> Call | None:
