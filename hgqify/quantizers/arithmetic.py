@@ -1,0 +1,189 @@
+"""Quantization of float32 tensors on keras.ops, equal to :mod:`hgqify.fixed` bit for bit.
+
+Every product below is with a power of two and every sum is of codes, so every intermediate is exact
+(fusing a product with a sum changes nothing) as long as b = i + f <= 24 and |f| <= 124. A quotient x * 2**f
+that overflows becomes infinite and saturates, or is a multiple of the period and wraps to 0. One that
+underflows rounds to 0, except under TRN, which looks at the sign bit of x.
+"""
+
+from typing import Any, NamedTuple
+
+import keras
+
+from hgqify.fixed import Overflow, Rounding
+from hgqify.quantizers.float_bits import is_negative, pow2, to_int
+
+ops: Any = keras.ops  # typed as if every operation could return None
+
+LN2 = 0.6931471805599453
+
+_ALL_INTEGERS = 2.0**24  # from here on every float32 is an integer
+_WHOLE_PERIODS = 2.0**60  # from here on every float32 is a multiple of 2**37, of every period in use
+_TINY = 2.0**-30
+
+
+class Quantized(NamedTuple):
+    """Result of one quantization.
+
+    Attributes:
+        value: the quantized tensor.
+        on_grid: the tensor rounded but not yet overflowed; ``value`` itself unless the mode wraps.
+        side: 1 where the value was clipped at the upper bound, -1 at the lower, else 0 (int8);
+            None for modes that do not saturate.
+    """
+
+    value: Any
+    on_grid: Any
+    side: Any
+
+
+def quantize(
+    x: Any, k: Any, i: Any, f: Any, rounding: Rounding, overflow: Overflow | None, noise: Any = None
+) -> Quantized:
+    """Round ``x`` to multiples of 2**-f, then handle overflow.
+
+    Args:
+        x: finite float32 tensor.
+        k, i, f: float32 tensors holding integers, broadcastable to ``x``. k and i are unused without
+            overflow handling.
+        rounding: the rounding mode; a stochastic one needs ``noise``.
+        overflow: the overflow mode; None to round only, to a format wide enough for anything.
+        noise: uniform numbers in [0, 1) of the shape of ``x``, for stochastic rounding.
+    """
+    fraction = to_int(f)
+    lsb = pow2(-fraction)
+    u = x * pow2(fraction)
+    code = _round(x, u, rounding, noise)
+    if overflow is None:
+        grid = _on_grid(x, u, code, lsb)
+        return Quantized(grid, grid, None)
+    b = to_int(i) + fraction
+    sign = to_int(k)
+    if overflow.saturates:
+        low, high = _bounds(sign, b, overflow)
+        side = ops.cast(code > high, "int8") - ops.cast(code < low, "int8")
+        value = _plus_zero(ops.clip(code, low, high)) * lsb
+        return Quantized(value, value, side)
+    grid = _on_grid(x, u, code, lsb)
+    code = ops.where(ops.abs(code) < _WHOLE_PERIODS, code, 0.0)
+    wrap = _wrap if overflow is Overflow.WRAP else _wrap_sm
+    wrapped = ops.where(sign + b > 0, wrap(code, u, sign, ops.maximum(b, 0)), 0.0)
+    return Quantized(_plus_zero(wrapped) * lsb, grid, None)
+
+
+def width_gradients(
+    x: Any, on_grid: Any, side: Any, k: Any, i: Any, f: Any, overflow: Overflow | None
+) -> tuple[Any, Any, Any]:
+    """Factors (d value / d x, d value / d i, d value / d f) of the straight-through gradient.
+
+    ==================  =====  ==================  ===========================
+    element             d x    d i                 d f
+    ==================  =====  ==================  ===========================
+    not saturated       1      0                   ln 2 (x - q)
+    above the range     0      ln 2 2^i            ln 2 2^-f
+    below, SAT          0      -k ln 2 2^i         0
+    below, SAT_SYM      0      -k ln 2 2^i         -k ln 2 2^-f
+    ==================  =====  ==================  ===========================
+
+    The first row is HGQ's surrogate (arXiv 2405.00645, section III.D), the others are the derivatives of
+    the bounds 2^i - 2^-f, -k 2^i and -k (2^i - 2^-f). For modes that wrap, all elements follow the first
+    row with q the rounded value before wrapping, and i has no gradient. An element counts as saturated
+    where its *rounded* value lies outside the range. None stands for the constant 1 or 0.
+    """
+    error = LN2 * (x - on_grid)
+    if side is None:
+        return None, None, error
+    inside = ops.equal(side, 0)
+    above = side > 0
+    bound = LN2 * pow2(to_int(i))
+    step = LN2 * pow2(-to_int(f))
+    low_step = -k * step if overflow is Overflow.SAT_SYM else ops.zeros_like(k * step)
+    di = ops.where(inside, 0.0, ops.where(above, bound, -k * bound))
+    df = ops.where(inside, error, ops.where(above, step, low_step))
+    return ops.cast(inside, "float32"), di, df
+
+
+def _round(x: Any, u: Any, rounding: Rounding, noise: Any) -> Any:
+    """Integer code of u = x * 2**f. Differences u - floor(u) may round, but monotonically, so comparing
+    them with "at least 1/2" is exact; where "more than 1/2" is asked, |u| is used, whose fraction is exact.
+    """
+    if rounding.is_stochastic:
+        floor = ops.floor(u)
+        return floor + ops.cast(noise < u - floor, "float32")
+    match rounding:
+        case Rounding.TRN:
+            # Of a tiny negative x the product may flush to zero, whose floor is not -1.
+            u = ops.where(ops.logical_and(is_negative(x), u > -_TINY), -_TINY, u)
+            return ops.floor(u)
+        case Rounding.RND:
+            return _nearest_up(u)
+        case Rounding.RND_MIN_INF:
+            return -_nearest_up(-u)
+        case Rounding.RND_CONV:
+            return ops.round(u)
+        case Rounding.TRN_ZERO:
+            magnitude = ops.floor(ops.abs(u))
+        case Rounding.RND_INF:
+            magnitude = _nearest_up(ops.abs(u))
+        case _:  # RND_ZERO
+            size = ops.abs(u)
+            floor = ops.floor(size)
+            magnitude = floor + ops.cast(size - floor > 0.5, "float32")
+    return ops.where(u < 0, -magnitude, magnitude)
+
+
+def _nearest_up(u: Any) -> Any:
+    # floor(u + 1/2) is wrong: 0.49999997 + 0.5 is 1 in float32.
+    floor = ops.floor(u)
+    return floor + ops.cast(u - floor >= 0.5, "float32")
+
+
+def _plus_zero(code: Any) -> Any:
+    """-0.0 replaced by 0.0, as codes have no negative zero."""
+    return ops.where(ops.equal(code, 0.0), 0.0, code)
+
+
+def _on_grid(x: Any, u: Any, code: Any, lsb: Any) -> Any:
+    """The rounded value; large values are on the grid already, and their code may be infinite."""
+    return ops.where(ops.abs(u) < _ALL_INTEGERS, _plus_zero(code) * lsb, x)
+
+
+def _bounds(sign: Any, b: Any, overflow: Overflow) -> tuple[Any, Any]:
+    """Lowest and highest code, as float32; both 0 where k + b <= 0."""
+    span = pow2(ops.maximum(b, 0))
+    high = span - 1.0
+    # One bit with a sign holds {-1, 0} under SAT_SYM too, as ap_fixed<1, I> does.
+    symmetric = ops.where(b > 0, high, span) if overflow is Overflow.SAT_SYM else span
+    return ops.where(ops.logical_and(sign > 0, b >= 0), -symmetric, 0.0), high
+
+
+def _wrap(code: Any, u: Any, sign: Any, b: Any) -> Any:
+    """The k + b lowest bits of the code; two's complement where k = 1."""
+    del u
+    width = sign + b
+    periods = code * pow2(-width)
+    whole = ops.floor(periods)
+    # Signed: to the nearest period instead. The difference may round at 25 bits, never across 1/2.
+    upper_half = ops.logical_and(sign > 0, periods - whole >= 0.5)
+    return code - (whole + ops.cast(upper_half, "float32")) * pow2(width)
+
+
+def _wrap_sm(code: Any, u: Any, sign: Any, b: Any) -> Any:
+    """Sign-magnitude wrapping of signed codes outside the range, as :mod:`hgqify.fixed` defines it."""
+    del sign
+    span = pow2(b)
+    blocks = ops.floor(code * pow2(-b))
+    low_bits = code - blocks * span
+    top = _is_odd(blocks)
+    # The bit above the width is taken before the rounding carry.
+    floor = ops.floor(ops.where(ops.abs(u) < _WHOLE_PERIODS, u, 0.0))
+    deleted = _is_odd(ops.floor(floor * pow2(-(b + 1))))
+    mirrored = (span - low_bits) - 1.0
+    magnitude = ops.where(ops.equal(deleted, top), low_bits, mirrored)
+    wrapped = magnitude - ops.where(deleted, span, 0.0)
+    outside = ops.logical_or(code < -span, code >= span)
+    return ops.where(outside, wrapped, code)
+
+
+def _is_odd(n: Any) -> Any:
+    return ops.not_equal(n - 2.0 * ops.floor(n * 0.5), 0.0)

@@ -1,0 +1,61 @@
+"""The quantization kernel with a fused forward and backward pass on JAX."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from hgqify.fixed import Overflow, Rounding
+from hgqify.quantizers.arithmetic import quantize, width_gradients
+
+
+def jax_kernel(
+    x: Any, k: Any, i: Any, f: Any, rounding: Rounding, overflow: Overflow | None, noise: Any = None
+) -> Any:
+    """Quantize; arguments as :func:`~hgqify.quantizers.arithmetic.quantize`, gradient as ``width_gradients``.
+
+    The backward pass is one elementwise expression and, for shared widths, one reduction per width. What
+    nobody asks for (the gradient of a width that is not trained) is removed by the compiler.
+    """
+    return _kernel(rounding, overflow, x, k, i, f, noise)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _kernel(rounding: Rounding, overflow: Overflow | None, x: Any, k: Any, i: Any, f: Any, noise: Any) -> Any:
+    return quantize(x, k, i, f, rounding, overflow, noise).value
+
+
+def _forward(
+    rounding: Rounding, overflow: Overflow | None, x: Any, k: Any, i: Any, f: Any, noise: Any
+) -> tuple[Any, Any]:
+    result = quantize(x, k, i, f, rounding, overflow, noise)
+    return result.value, (x, result.on_grid, result.side, k, i, f, noise)
+
+
+def _backward(
+    rounding: Rounding, overflow: Overflow | None, residuals: Any, gradient: Any
+) -> tuple[Any, ...]:
+    del rounding
+    x, on_grid, side, k, i, f, noise = residuals
+    dx, di, df = width_gradients(x, on_grid, side, k, i, f, overflow)
+    return (
+        _reduced(gradient if dx is None else gradient * dx, x),
+        None if k is None else jnp.zeros_like(k),
+        None if i is None else jnp.zeros_like(i) if di is None else _reduced(gradient * di, i),
+        _reduced(gradient * df, f),
+        None if noise is None else jnp.zeros_like(noise),
+    )
+
+
+def _reduced(gradient: Any, operand: Any) -> Any:
+    """The gradient summed over the axes along which ``operand`` was broadcast."""
+    shape = jnp.shape(operand)
+    extra = gradient.ndim - len(shape)
+    axes = tuple(range(extra)) + tuple(
+        extra + axis for axis, size in enumerate(shape) if size == 1 and gradient.shape[extra + axis] != 1
+    )
+    return jnp.reshape(jnp.sum(gradient, axis=axes), shape) if axes else gradient
+
+
+_kernel.defvjp(_forward, _backward)

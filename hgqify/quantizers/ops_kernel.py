@@ -1,0 +1,34 @@
+"""The quantization kernel on plain keras.ops: any backend, gradient by its own differentiation."""
+
+from typing import Any
+
+import keras
+
+from hgqify.fixed import Overflow, Rounding
+from hgqify.quantizers.arithmetic import quantize, width_gradients
+
+ops: Any = keras.ops  # typed as if every operation could return None
+
+
+def ops_kernel(
+    x: Any, k: Any, i: Any, f: Any, rounding: Rounding, overflow: Overflow | None, noise: Any = None
+) -> Any:
+    """Quantize; arguments as :func:`~hgqify.quantizers.arithmetic.quantize`, gradient as ``width_gradients``.
+
+    The value is q + sum of (factor * (p - stop(p))) over x, i and f: p - p is 0 exactly, and the factors
+    are what differentiation sees.
+    """
+    x_, k_, i_, f_ = (None if t is None else ops.stop_gradient(t) for t in (x, k, i, f))
+    result = quantize(x_, k_, i_, f_, rounding, overflow, noise)
+    factors = width_gradients(x_, result.on_grid, result.side, k_, i_, f_, overflow)
+    dx, di, df = (None if factor is None else ops.stop_gradient(factor) for factor in factors)
+    value = ops.stop_gradient(result.value)
+    value = value + (_zero(x) if dx is None else dx * _zero(x))
+    if di is not None:
+        value = value + di * _zero(i)
+    return value + df * _zero(f)
+
+
+def _zero(t: Any) -> Any:
+    """0, with the gradient of ``t``."""
+    return t - ops.stop_gradient(t)

@@ -1,0 +1,344 @@
+"""The trainable fixed-point quantizer."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from hgqify.errors import PrecisionError
+from hgqify.fixed import Overflow, Rounding, deployed
+from hgqify.quantizers.axes import shared_axes, width_shape
+from hgqify.quantizers.config import EXPONENT_LIMIT, MAX_BITS, QuantizerConfig
+from hgqify.quantizers.float_bits import ste
+from hgqify.quantizers.kernel import active_kernel
+from hgqify.quantizers.kinds import Place, QType
+from hgqify.quantizers.ranges import int_bits, integer_bits, rounds_negative
+from hgqify.quantizers.state import QuantizerState
+
+ops: Any = keras.ops  # typed as if every operation could return None
+
+_LEAST_BITS = -20  # of kbi: far below 0 nothing changes, and f = b - i stays within float32's exponents
+
+
+@keras.saving.register_keras_serializable("hgqify")
+class Quantizer(keras.layers.Layer):
+    """Rounds to 2^-f, then handles overflow of [-k 2^i, 2^i - 2^-f]; k, i, f per tensor, channel or element.
+
+    The result equals :func:`hgqify.fixed.quantize` bit for bit on every finite float32 input. Gradients are
+    those of :func:`hgqify.quantizers.arithmetic.width_gradients` (HGQ, arXiv 2405.00645). The variables are
+    real numbers that act rounded to integers, clipped so that b = i + f <= ``max_bits``.
+
+    ==========================  ===================  =====================================================
+    config                      trained              k and i
+    ==========================  ===================  =====================================================
+    kif, constant place         f                    derived from the tensor: least that never overflow
+    kif, data, WRAP or WRAP_SM  f                    tracked: running maximum over calls with training=True
+    kbi, data, WRAP or WRAP_SM  b (f = b - i)        tracked
+    kif, data, SAT or SAT_SYM   f, i                 k fixed
+    kbi otherwise               b, i                 k fixed
+    dummy                       -                    identity
+    ==========================  ===================  =====================================================
+
+    Derived: the quantizer is pure rounding; k is 1 where a negative value remains after rounding.
+    Tracked: a training call sees pure rounding (kbi: the format just tracked), since its own range is
+    included first; k turns from 0 to 1 when negative values come. Not tracked while the layer's
+    ``trainable`` is False. Stochastic modes are so in training only, drawn from a seeded generator.
+
+    Args:
+        config: a :class:`QuantizerConfig`, a mapping of its options (with 'place'), or None.
+        seed: seed of stochastic rounding.
+
+    Input and output: float32 of the shape given to ``build`` (first axis the batch for data).
+    """
+
+    def __init__(
+        self,
+        config: QuantizerConfig | Mapping[str, Any] | None = None,
+        *,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        # Half precision would lose codes, so the dtype is not the caller's to choose.
+        kwargs["dtype"] = "float32"
+        super().__init__(**kwargs)
+        if isinstance(config, Mapping):
+            config = QuantizerConfig.from_config(config)
+        self.config = QuantizerConfig() if config is None else config
+        self.seed = int(seed)
+        self.seed_generator = (
+            keras.random.SeedGenerator(self.seed) if self.config.round_mode.is_stochastic else None
+        )
+        self.supports_masking = True
+        self.k: Any = None
+        self.i: Any = None
+        self.f: Any = None
+        self.b: Any = None
+        self.width_shape: tuple[int, ...] = ()
+        self.shared_axes: tuple[int, ...] = ()
+
+    @property
+    def is_dummy(self) -> bool:
+        """Whether values pass unchanged."""
+        return self.config.q_type is QType.DUMMY
+
+    @property
+    def derives_range(self) -> bool:
+        """Whether k and i follow from the quantized tensor itself."""
+        return self.config.q_type is QType.KIF and self.config.place.is_constant
+
+    @property
+    def tracks_range(self) -> bool:
+        """Whether k and i follow from the data seen in training."""
+        wraps = not self.config.overflow_mode.saturates
+        return wraps and self.config.place is Place.DATALANE and not self.is_dummy
+
+    def build(self, input_shape: Any) -> None:
+        """Create the width variables for tensors of ``input_shape`` (full shape, with the batch axis).
+
+        Raises:
+            RuleError: an axis does not exist, or has its own widths and no known size.
+        """
+        config = self.config
+        self.shared_axes = shared_axes(config, tuple(input_shape), str(self.path))
+        self.width_shape = width_shape(tuple(input_shape), self.shared_axes, str(self.path))
+        if self.is_dummy:
+            return
+        if config.q_type is QType.KIF:
+            self.f = self._add("f", config.f0, config.trainable)
+        else:
+            self.b = self._add("b", config.b0, config.trainable)
+        if not self.derives_range:
+            self.k = self._add("k", config.k0, False)
+            self.i = self._add("i", config.i0, config.trainable and not self.tracks_range)
+
+    def _add(self, name: str, value: float, trainable: bool) -> Any:
+        initializer = keras.initializers.Constant(value)
+        return self.add_weight(
+            name=name, shape=self.width_shape, initializer=initializer, trainable=trainable, dtype="float32"
+        )
+
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        """The quantized tensor."""
+        x = ops.cast(x, "float32")
+        if self.is_dummy:
+            return x
+        mode, noise = self._rounding(x, bool(training))
+        kernel = active_kernel()
+        if self.derives_range:
+            return kernel(x, None, None, self._derived_f(x, mode, noise), mode, None, noise)
+        if self.tracks_range and training and self.trainable:
+            k, i, f = self._track(x)
+            # Nothing overflows the range just tracked. With b given and i growing, f shrinks and rounding
+            # may still cross the bound of very narrow formats: there the honest kernel shows the wrapping.
+            overflow = None if self.config.q_type is QType.KIF else self.config.overflow_mode
+            return kernel(x, k, i, f, mode, overflow, noise)
+        return kernel(x, *self._widths(), mode, self.config.overflow_mode, noise)
+
+    def _rounding(self, x: Any, training: bool) -> tuple[Rounding, Any]:
+        mode = self.config.round_mode
+        if not (training and mode.is_stochastic):
+            return deployed(mode), None
+        return mode, keras.random.uniform(ops.shape(x), dtype="float32", seed=self.seed_generator)
+
+    def _clipped(self, variable: Any, low: Any, high: Any) -> Any:
+        """The variable rounded to an integer and clipped, with the gradient of the identity."""
+        value = ops.convert_to_tensor(variable)
+        return ste(ops.clip(ops.round(value), low, high), value)
+
+    def _widths(self, i: Any = None) -> tuple[Any, Any, Any]:
+        """k, i, f as integers in use; i from the variable unless given."""
+        if i is None:
+            i = self._clipped(self.i, -EXPONENT_LIMIT, EXPONENT_LIMIT)
+        return ops.convert_to_tensor(self.k), i, self._fraction(i)
+
+    def _fraction(self, i: Any) -> Any:
+        """f in use beside integer bits ``i``."""
+        cap = self.config.max_bits
+        if self.config.q_type is QType.KBI:
+            return self._clipped(self.b, _LEAST_BITS, cap) - i
+        limit = ops.minimum(float(EXPONENT_LIMIT), cap - ops.stop_gradient(i))
+        return self._clipped(self.f, -EXPONENT_LIMIT, limit)
+
+    def _derived_f(self, x: Any, mode: Rounding, noise: Any) -> Any:
+        """f in use for the constant ``x``, such that the derived i and it make at most ``max_bits``."""
+        f = self._clipped(self.f, -EXPONENT_LIMIT, EXPONENT_LIMIT)
+        if self.config.max_bits >= MAX_BITS:
+            return f  # a float32 weight has no more significant bits than that, whatever f is
+        x = ops.stop_gradient(x)
+        # Fewer fractional bits can round the largest value up to the next power of two, once.
+        for _ in range(2):
+            rounded = active_kernel()(x, None, None, f, mode, None, noise)
+            f = ste(ops.minimum(f, self.config.max_bits - self._magnitude_bits(rounded)), f)
+        return f
+
+    def _magnitude_bits(self, rounded: Any) -> Any:
+        """Integer bits of the largest magnitude among values that share a width, float32, no gradient."""
+        largest = ops.max(ops.abs(rounded), axis=self.shared_axes, keepdims=True)
+        return ops.cast(integer_bits(ops.zeros_like(largest), largest, True), "float32")
+
+    def _track(self, x: Any) -> tuple[Any, Any, Any]:
+        """Include the range of ``x`` in the tracked one; k, i, f afterwards."""
+        x = ops.stop_gradient(x)
+        low = ops.min(x, axis=self.shared_axes, keepdims=True)
+        high = ops.max(x, axis=self.shared_axes, keepdims=True)
+        kernel, mode = active_kernel(), self.config.round_mode
+        k, i = ops.convert_to_tensor(self.k), ops.round(ops.convert_to_tensor(self.i))
+        # Growing i can lower f (kbi, or at max_bits), and coarser rounding can reach one power of two more.
+        for _ in range(2):
+            f = ops.stop_gradient(self._fraction(i))
+            if mode.is_stochastic:
+                least = kernel(low, None, None, f, Rounding.TRN, None)
+                most = -kernel(-high, None, None, f, Rounding.TRN, None)
+            else:
+                least = kernel(low, None, None, f, mode, None)
+                most = kernel(high, None, None, f, mode, None)
+            k = ops.maximum(k, ops.cast(least < 0, "float32"))
+            needed = integer_bits(least, most, self.config.overflow_mode is Overflow.SAT_SYM)
+            i = ops.maximum(i, ops.cast(needed, "float32"))
+        i = ops.clip(i, -EXPONENT_LIMIT, EXPONENT_LIMIT)
+        self.k.assign(k)
+        self.i.assign(i)
+        return k, i, self._fraction(i)
+
+    def bits(self, x: Any = None) -> Any:
+        """max(i + f, 0): bits without sign, float32, of the shape of the widths without the batch axis.
+
+        Differentiable in f, b and i. For a quantizer that derives its range, i is that of the largest
+        magnitude (so that -1 LSB counts one bit as +1 LSB does) and ``x`` is the tensor, e.g. the weight.
+
+        Raises:
+            PrecisionError: for 'dummy', or where ``x`` is needed and missing.
+        """
+        self._need_format(x)
+        if self.derives_range:
+            x = ops.stop_gradient(ops.cast(x, "float32"))
+            mode = deployed(self.config.round_mode)
+            f = self._derived_f(x, mode, None)
+            rounded = active_kernel()(x, None, None, ops.stop_gradient(f), mode, None)
+            total = self._magnitude_bits(rounded) + f
+        elif self.config.q_type is QType.KBI:
+            total = self._clipped(self.b, _LEAST_BITS, self.config.max_bits)
+        else:
+            _, i, f = self._widths()
+            total = i + f
+        total = ops.relu(total)
+        return total if self.config.place.is_constant else ops.squeeze(total, axis=0)
+
+    def state(self, weights: Any = None) -> QuantizerState:
+        """The formats now, as NumPy integers.
+
+        Args:
+            weights: the quantized tensor, for a quantizer that derives its range. Groups of zeros get
+                k = 0, i = -f, the constant 0.
+
+        Raises:
+            PrecisionError: for 'dummy', before ``build``, or where ``weights`` is needed and missing.
+        """
+        self._need_format(weights)
+        rounding, overflow = deployed(self.config.round_mode), self.config.overflow_mode
+        if self.derives_range:
+            x = ops.cast(weights, "float32")
+            f = _integers(self._derived_f(x, rounding, None))
+            values = np.asarray(ops.convert_to_numpy(x), np.float64)
+            low, high = (reduce(values, axis=self.shared_axes, keepdims=True) for reduce in (np.min, np.max))
+            k = rounds_negative(low, f, rounding=rounding).astype(np.int64)
+            i = int_bits(low, high, f, rounding=rounding, overflow=overflow)
+        else:
+            k, i, f = (_integers(width) for width in self._widths())
+        if not self.config.place.is_constant:
+            k, i, f = k[0], i[0], f[0]
+        return QuantizerState(k=k, i=i, f=f, rounding=rounding, overflow=overflow)
+
+    def set_state(
+        self, k: npt.ArrayLike | None = None, i: npt.ArrayLike | None = None, f: npt.ArrayLike | None = None
+    ) -> None:
+        """Assign the format, each part broadcast to the widths; parts left out stay.
+
+        f and trained i may be fractional (the training state between two integers). Where k and i are
+        derived from the tensor, given ones are ignored: they could only be the same or overflow.
+
+        Raises:
+            PrecisionError: for 'dummy', before ``build``, a shape that does not fit, or values out of range.
+        """
+        self._need_format(())
+        parts = {name: self._checked(name, value) for name, value in (("k", k), ("i", i), ("f", f))}
+        if not self.derives_range:
+            old_i = ops.convert_to_numpy(self.i)
+            if parts["k"] is not None:
+                self.k.assign(parts["k"])
+            if parts["i"] is not None:
+                self.i.assign(parts["i"])
+            if self.b is not None and (parts["i"] is not None or parts["f"] is not None):
+                old_f = ops.convert_to_numpy(self.b) - old_i
+                new_f = old_f if parts["f"] is None else parts["f"]
+                self.b.assign(ops.convert_to_numpy(self.i) + new_f)
+        if self.f is not None and parts["f"] is not None:
+            self.f.assign(parts["f"])
+
+    def reset_range(self) -> None:
+        """Forget the tracked range, so that training calls trace it anew; no-op where nothing is tracked."""
+        if self.tracks_range:
+            self._need_format(())
+            self.i.assign(np.full(self.width_shape, -EXPONENT_LIMIT, np.float32))
+            self.k.assign(np.full(self.width_shape, self.config.k0, np.float32))
+
+    def _checked(self, name: str, value: npt.ArrayLike | None) -> npt.NDArray[np.float32] | None:
+        if value is None:
+            return None
+        array = np.asarray(value, np.float32)
+        try:
+            array = np.broadcast_to(array, self.width_shape)
+        except ValueError:
+            raise PrecisionError(
+                f"{name} does not fit the granularity of this quantizer",
+                where=self.path,
+                received=f"shape {np.shape(value)} for widths of shape {self.width_shape}",
+                remedy="reduce it over the shared axes, or choose a finer granularity",
+            ) from None
+        valid = np.isin(array, (0, 1)) if name == "k" else np.abs(array) <= EXPONENT_LIMIT
+        if not np.all(valid):
+            raise PrecisionError(
+                "k must be 0 or 1" if name == "k" else f"{name} must lie within +-{EXPONENT_LIMIT}",
+                where=self.path,
+                received=f"{array[~valid].flat[0]}",
+            )
+        return array
+
+    def _need_format(self, tensor: Any) -> None:
+        if self.is_dummy:
+            raise PrecisionError(
+                "a dummy quantizer has no format", where=self.path, remedy="use q_type 'kif' or 'kbi'"
+            )
+        if not self.built:
+            raise PrecisionError(
+                "the quantizer has no format before it is built",
+                where=self.path,
+                remedy="call it once, or build(shape)",
+            )
+        if self.derives_range and tensor is None:
+            raise PrecisionError(
+                "the integer bits of this quantizer follow from the tensor it quantizes",
+                where=self.path,
+                remedy="pass that tensor, e.g. state(layer.kernel)",
+            )
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The shape itself."""
+        return input_shape
+
+    def compute_output_spec(self, x: Any, training: bool | None = None) -> keras.KerasTensor:
+        """float32 of the input's shape."""
+        del training
+        return keras.KerasTensor(x.shape, dtype="float32")
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments as JSON values."""
+        base = super().get_config()
+        base.pop("dtype", None)
+        return base | {"config": self.config.get_config(), "seed": self.seed}
+
+
+def _integers(width: Any) -> npt.NDArray[np.int64]:
+    return np.rint(ops.convert_to_numpy(width)).astype(np.int64)
