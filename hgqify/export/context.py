@@ -1,0 +1,68 @@
+"""What a handler may ask while it prints one node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from hgqify.export.plan import Plan, exact_type, info_of
+from hgqify.export.spec import LayerSpec
+from hgqify.export.types import HlsType
+from hgqify.precision.program import Node
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Context:
+    """A plan, the accumulator types and the hls4ml tensor that holds each node's value."""
+
+    plan: Plan
+    accumulators: Mapping[str, HlsType]
+    tensors: Mapping[str, str]
+
+    def shape_of(self, name: str) -> tuple[int, ...]:
+        """Shape of a node's output."""
+        return self.plan.program.by_name[name].shape
+
+    def type_of(self, name: str) -> HlsType:
+        """Type a node's output is stored in."""
+        return self.plan.result[name]
+
+    def accumulator(self, node: Node) -> HlsType:
+        """Type in which the node adds up; wide enough for every partial sum's exact total."""
+        found = self.accumulators.get(node.name)
+        return exact_type(info_of(node)) if found is None else found
+
+    def spec(
+        self,
+        node: Node,
+        kind: str,
+        *,
+        types: Mapping[str, HlsType] | None = None,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> LayerSpec:
+        """The layer that writes the node's tensor."""
+        return LayerSpec(
+            name=node.name.lower(),
+            kind=kind,
+            inputs=tuple(self.tensors[name] for name in node.inputs),
+            types={"result": self.type_of(node.name), **(types or {})},
+            attributes=dict(attributes or {}),
+            node=node.name,
+        )
+
+    def cast(self, node: Node) -> LayerSpec:
+        """A layer that only assigns its input to its result type.
+
+        hls4ml removes such a layer when both types are equal, and the tensor is then its input's.
+        """
+        return self.spec(
+            node, "Activation", attributes={"activation": "linear", "n_in": int(np.prod(node.shape))}
+        )
+
+
+def renamed(spec: LayerSpec, **changes: Any) -> LayerSpec:
+    """A copy of a spec with some fields changed."""
+    return replace(spec, **changes)

@@ -1,0 +1,149 @@
+"""hls4ml layers that work element by element: quantizers, activations, tables, merges."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hgqify.errors import ExportError
+from hgqify.export.context import Context
+from hgqify.export.spec import LayerSpec
+from hgqify.export.types import HlsType, constant_type
+from hgqify.precision import ops
+from hgqify.precision.program import Node
+
+MAX_TABLE_WIDTH = 16
+
+
+def quantize(node: Node, context: Context) -> list[LayerSpec]:
+    """One format for the tensor: an assignment. One per element: a mask function, io_parallel only."""
+    op = node.op
+    if not isinstance(op, ops.Quantize):
+        raise TypeError(type(op))
+    zero = bool(np.all(op.k + op.i + op.f <= 0))
+    if op.is_uniform and not zero:
+        return [context.cast(node)]
+    if context.plan.streams:
+        raise ExportError(
+            "io_stream needs one format for the whole tensor, and here formats differ between elements",
+            where=node.layer,
+            received="an always-zero tensor" if zero else f"{op.f.size} formats",
+            remedy="calibrate with activation granularity 'tensor', or export with io_parallel",
+        )
+    shape = (1, *node.shape)
+    k, width = (np.broadcast_to(a, shape) for a in (op.k, np.maximum(op.k + op.i + op.f, 0)))
+    integer = np.where(width > 0, np.broadcast_to(op.k + op.i, shape), 0)
+    return [
+        context.spec(
+            node,
+            "FixedPointQuantizer",
+            attributes={
+                "mask_kbi": tuple(a.astype(np.int16) for a in (k, width, integer)),
+                "RND": op.rounding.value,
+                "SAT": op.overflow.value,
+                "fusible": False,
+                "overrides": {},
+            },
+        )
+    ]
+
+
+def merge(node: Node, context: Context) -> list[LayerSpec]:
+    """Addition, subtraction, multiplication, maximum, minimum of two tensors of one shape."""
+    shapes = {context.shape_of(name) for name in node.inputs}
+    if len(shapes) > 1:
+        raise ExportError(
+            "hls4ml merges tensors of one shape only",
+            where=node.layer,
+            received=" and ".join(str(s) for s in sorted(shapes)),
+            remedy="repeat the smaller tensor to the larger one's shape in the model",
+        )
+    kind = type(node.op).__name__
+    return [context.spec(node, "Merge", attributes={"op": kind.lower()})]
+
+
+def clip(node: Node, context: Context) -> list[LayerSpec]:
+    """relu as hls4ml prints it; any other pair of bounds through our own kernel."""
+    op = node.op
+    if not isinstance(op, ops.Clip):
+        raise TypeError(type(op))
+    n_in = int(np.prod(node.shape))
+    low = None if op.low is None else float(op.low.values)
+    high = None if op.high is None else float(op.high.values)
+    if low == 0 and high is None:
+        return [context.spec(node, "Activation", attributes={"activation": "relu", "n_in": n_in})]
+    bounds = {name: c for name, c in (("low", op.low), ("high", op.high)) if c is not None}
+    types = {name: constant_type(c) for name, c in bounds.items()}
+    zero = HlsType(k=0, i=1, f=0)
+    return [
+        context.spec(
+            node,
+            "HgqifyClip",
+            attributes={
+                "n_in": n_in,
+                "has_low": int(low is not None),
+                "has_high": int(high is not None),
+                "low": low or 0.0,
+                "high": high or 0.0,
+                "low_type": str(types.get("low", zero)),
+                "high_type": str(types.get("high", zero)),
+            },
+        )
+    ]
+
+
+def leaky_relu(node: Node, context: Context) -> list[LayerSpec]:
+    """``x`` or ``x * slope``; the product is exact before it is stored."""
+    op = node.op
+    if not isinstance(op, ops.LeakyRelu):
+        raise TypeError(type(op))
+    return [
+        context.spec(
+            node,
+            "LeakyReLU",
+            types={"param": constant_type(op.slope)},
+            attributes={
+                "activation": "leakyrelu",
+                "activ_param": float(op.slope.values),
+                "n_in": int(np.prod(node.shape)),
+            },
+        )
+    ]
+
+
+def table(node: Node, context: Context) -> list[LayerSpec]:
+    """A table addressed by the raw bits of its input: non-negative codes first, then negative ones.
+
+    The layout follows the type that really reaches the table, so narrowing that type cannot shift it.
+    """
+    op = node.op
+    if not isinstance(op, ops.Table):
+        raise TypeError(type(op))
+    in_type = context.type_of(node.inputs[0])
+    if in_type.f != op.in_frac or in_type.width > MAX_TABLE_WIDTH:
+        raise ExportError(
+            "a lookup table cannot be addressed by its input",
+            where=node.layer,
+            received=f"input type {in_type}, table over {op.in_frac} fractional bits",
+            remedy=f"put a quantizer of at most {MAX_TABLE_WIDTH} bits directly before the activation",
+        )
+    codes = np.arange(2**in_type.width)
+    if in_type.k:
+        codes = np.where(codes >= 2 ** (in_type.width - 1), codes - 2**in_type.width, codes)
+    index = codes - op.first
+    reachable = (index >= 0) & (index < op.entries.codes.size)
+    values = np.zeros(codes.shape)
+    values[reachable] = op.entries.values[index[reachable]]
+    entry_type = constant_type(op.entries)
+    return [
+        context.spec(
+            node,
+            "UnaryLUT",
+            types={"table": entry_type},
+            attributes={
+                "activation": "unary_lut",
+                "table_data": values,
+                "table_type": str(entry_type),
+                "n_in": int(np.prod(node.shape)),
+            },
+        )
+    ]
