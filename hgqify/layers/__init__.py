@@ -1,0 +1,98 @@
+"""Quantized layers: Keras layers whose inference is exact fixed-point arithmetic.
+
+Every layer computes ``oq(op(iq(x), kq(weights)) + bq(bias))``; its quantizers are ``iqs`` (one per input),
+``oq``, ``kq`` and ``bq``.
+
+Linear: QDense, QConv1D, QConv2D, QConv3D, QDepthwiseConv1D, QDepthwiseConv2D, QBatchNormalization
+Elementwise: Quantize, QActivation, QAdd, QSubtract, QMultiply, QMaximum, QMinimum, QAverage
+Pooling: QMaxPooling1D/2D/3D, QGlobalMaxPooling1D/2D/3D, QAveragePooling1D/2D/3D,
+    QGlobalAveragePooling1D/2D/3D
+Defaults: LayerConfigScope
+Counting: total_ebops, span
+Whole models: quantized_layers, refresh
+Shared definitions: Activation, ActivationKind, PiecewiseLinear, get_activation, reciprocal,
+    reciprocal_values, window_padding, window_counts
+"""
+
+from hgqify.layers.activations import (
+    Activation,
+    ActivationKind,
+    PiecewiseLinear,
+    get_activation,
+)
+from hgqify.layers.average_pooling import (
+    QAveragePooling1D,
+    QAveragePooling2D,
+    QAveragePooling3D,
+    QGlobalAveragePooling1D,
+    QGlobalAveragePooling2D,
+    QGlobalAveragePooling3D,
+)
+from hgqify.layers.base import QLayer
+from hgqify.layers.batchnorm import QBatchNormalization
+from hgqify.layers.conv import QConv1D, QConv2D, QConv3D, QDepthwiseConv1D, QDepthwiseConv2D
+from hgqify.layers.dense import QDense
+from hgqify.layers.ebops import span
+from hgqify.layers.linear import QLinear
+from hgqify.layers.max_pooling import (
+    QGlobalMaxPooling1D,
+    QGlobalMaxPooling2D,
+    QGlobalMaxPooling3D,
+    QMaxPooling1D,
+    QMaxPooling2D,
+    QMaxPooling3D,
+)
+from hgqify.layers.merge import QAdd, QAverage, QMaximum, QMerge, QMinimum, QMultiply, QSubtract
+from hgqify.layers.models import quantized_layers, refresh, total_ebops
+from hgqify.layers.qactivation import QActivation
+from hgqify.layers.quantize import Quantize
+from hgqify.layers.reciprocal import reciprocal, reciprocal_values
+from hgqify.layers.scope import LayerConfig, LayerConfigScope
+from hgqify.layers.windows import window_counts, window_padding
+
+__all__ = [
+    "Activation",
+    "ActivationKind",
+    "LayerConfig",
+    "LayerConfigScope",
+    "PiecewiseLinear",
+    "QActivation",
+    "QAdd",
+    "QAverage",
+    "QAveragePooling1D",
+    "QAveragePooling2D",
+    "QAveragePooling3D",
+    "QBatchNormalization",
+    "QConv1D",
+    "QConv2D",
+    "QConv3D",
+    "QDense",
+    "QDepthwiseConv1D",
+    "QDepthwiseConv2D",
+    "QGlobalAveragePooling1D",
+    "QGlobalAveragePooling2D",
+    "QGlobalAveragePooling3D",
+    "QGlobalMaxPooling1D",
+    "QGlobalMaxPooling2D",
+    "QGlobalMaxPooling3D",
+    "QLayer",
+    "QLinear",
+    "QMaxPooling1D",
+    "QMaxPooling2D",
+    "QMaxPooling3D",
+    "QMaximum",
+    "QMerge",
+    "QMinimum",
+    "QMultiply",
+    "QSubtract",
+    "Quantize",
+    "get_activation",
+    "quantized_layers",
+    "reciprocal",
+    "reciprocal_values",
+    "refresh",
+    "span",
+    "total_ebops",
+    "window_counts",
+    "window_padding",
+]

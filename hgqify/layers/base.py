@@ -1,0 +1,215 @@
+"""What all quantized layers share: quantizers, the EBOPs penalty, exact float32, configuration."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from hgqify.errors import PrecisionError, RuleError
+from hgqify.layers.activations import Activation
+from hgqify.layers.scope import LayerConfig, current_layer_config
+from hgqify.quantizers import Place, Quantizer, QuantizerConfig, resolve
+
+Conf = QuantizerConfig | Mapping[str, Any] | None
+"""What a constructor takes for a quantizer: a config, its entries as a dict, or None for the scope's."""
+
+
+def full_float32() -> contextlib.AbstractContextManager[Any]:
+    """Context in which float32 products keep 24 bits.
+
+    JAX multiplies float32 matrices in TF32 (11 bits) on recent GPUs by default, which would round codes.
+    """
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.default_matmul_precision("float32")
+    return contextlib.nullcontext()
+
+
+@keras.saving.register_keras_serializable("hgqify")
+class EbopsPenalty(keras.layers.Layer):
+    """The price of EBOPs, a weight, so that a controller may move it between training steps.
+
+    Args:
+        beta0: initial price in units of the loss.
+    """
+
+    def __init__(self, beta0: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.beta = self.add_weight(
+            name="beta", shape=(), initializer=keras.initializers.Constant(beta0), trainable=False
+        )
+        self.built = True
+
+    def call(self, ebops: Any) -> Any:
+        """``beta * ebops``."""
+        return self.beta * ebops
+
+
+class QLayer(keras.layers.Layer):
+    """Base of the quantized layers; placed before a Keras layer in the list of base classes.
+
+    Args:
+        iq_conf: quantizer of each input; None for the scope's default, False for none (then the values
+            must arrive on a grid).
+        oq_conf: quantizer of the output; None for none.
+        enable_ebops: add ``beta * EBOPs`` to the loss in training; None for the scope's default.
+        beta0: initial beta; None for the scope's default.
+        **kwargs: of the Keras layer.
+
+    Raises:
+        RuleError: a dtype policy other than float32, which could not hold the codes.
+    """
+
+    input_place = Place.DATALANE
+    output_place = Place.DATALANE
+
+    def __init__(
+        self,
+        *args: Any,
+        iq_conf: Conf | bool = None,
+        oq_conf: Conf = None,
+        enable_ebops: bool | None = None,
+        beta0: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        if self.compute_dtype != "float32" or self.variable_dtype != "float32":
+            raise RuleError(
+                "quantized layers compute in float32, whose 24 bits hold the codes",
+                where=self.name,
+                received=f"dtype policy {self.dtype_policy.name}",
+                remedy="pass dtype='float32'",
+            )
+        if iq_conf is True:
+            raise RuleError(
+                "iq_conf is a quantizer config, None or False",
+                where=self.name,
+                received=iq_conf,
+                remedy="leave it out for the scope's default",
+            )
+        defaults = current_layer_config()
+        self.layer_config = LayerConfig(
+            enable_ebops=defaults.enable_ebops if enable_ebops is None else bool(enable_ebops),
+            beta0=defaults.beta0 if beta0 is None else float(beta0),
+        )
+        self.penalty: EbopsPenalty | None = None
+        if self.layer_config.enable_ebops and self.layer_config.beta0 > 0:
+            self.penalty = EbopsPenalty(self.layer_config.beta0, name=f"{self.name}_penalty")
+        self.kq: Quantizer | None = None
+        self.bq: Quantizer | None = None
+        self.iqs: list[Quantizer] = []
+        self.oq: Quantizer | None = None
+        self._iq_conf = self._resolve_input(iq_conf)
+        if oq_conf is not None:
+            self.oq = self._quantizer(resolve(oq_conf, self.output_place), "oq")
+
+    # Quantizers
+
+    def _resolve_input(self, conf: Any) -> Any:
+        """The input quantizer's config, or None; made at once for a layer of one input."""
+        if conf is False:
+            return None
+        config = resolve(conf, self.input_place)
+        self.iqs = [self._quantizer(config, "iq")]
+        return config
+
+    def _quantizer(self, config: QuantizerConfig, role: str) -> Quantizer:
+        return Quantizer(config, name=f"{self.name}_{role}")
+
+    @property
+    def iq(self) -> Quantizer | None:
+        """The input quantizer of a layer with one input."""
+        return self.iqs[0] if len(self.iqs) == 1 else None
+
+    def _quantize_input(self, x: Any, training: bool | None) -> Any:
+        return self.iqs[0](x, training=training) if self.iqs else x
+
+    def _quantize_output(self, y: Any, training: bool | None) -> Any:
+        return y if self.oq is None else self.oq(y, training=training)
+
+    def _build_data_quantizers(self, input_shape: tuple[int | None, ...]) -> None:
+        """Build iq on the input's and oq on the output's shape, batch axis included."""
+        for quantizer in self.iqs:
+            quantizer.build(tuple(input_shape))
+        if self.oq is not None:
+            self.oq.build(tuple(self.compute_output_shape(input_shape)))
+
+    def quantized_weights(self) -> dict[str, np.ndarray]:
+        """The constants of the deployed layer, float32, each on its quantizer's grid; by name."""
+        return {}
+
+    def refresh(self) -> None:
+        """Bring stored constants up to date with the weights and widths, where the layer has any."""
+
+    # EBOPs
+
+    def ebops(self) -> int:
+        """Exact EBOPs of one inference with the weights as they are (see `hgqify.layers.ebops`).
+
+        Raises:
+            PrecisionError: the layer is not built, or a quantizer it counts is off.
+        """
+        return 0
+
+    def ebops_value(self) -> Any:
+        """EBOPs as a differentiable scalar tensor: exact spans as value, relu(i + f) as gradient.
+
+        None where the layer counts nothing or a quantizer it needs is off.
+        """
+        return None
+
+    def _add_ebops_loss(self, training: bool | None) -> None:
+        if training and self.penalty is not None:
+            value = self.ebops_value()
+            if value is not None:
+                self.add_loss(self.penalty(value))
+
+    def _input_bits(self, index: int, shape: tuple[int, ...]) -> np.ndarray:
+        """Bits without sign of every element of an input, int64 of ``shape`` (no batch axis)."""
+        if not self.built or index >= len(self.iqs):
+            raise PrecisionError(
+                "EBOPs need an input quantizer on a built layer",
+                where=self.path,
+                remedy="call the layer once, and leave iq_conf on",
+            )
+        if None in shape:
+            raise PrecisionError(
+                "EBOPs need a fixed input shape", where=self.path, received=shape, remedy="fix all sizes"
+            )
+        state = self.iqs[index].state()
+        return np.broadcast_to(np.maximum(state.i + state.f, 0), shape).astype(np.int64)
+
+    def _input_bits_in_graph(self, index: int, shape: tuple[int, ...]) -> Any:
+        """The same as a differentiable tensor (1, *shape)."""
+        return ops.broadcast_to(self.iqs[index].bits(), (1, *shape))
+
+    @staticmethod
+    def _is_off(*quantizers: Quantizer | None) -> bool:
+        """Whether a needed quantizer is missing or the identity."""
+        return any(q is None or q.is_dummy for q in quantizers)
+
+    # Configuration
+
+    def get_config(self) -> dict[str, Any]:
+        """Everything a constructor outside all scopes needs to make the same layer."""
+        config = super().get_config()
+        config.update(
+            iq_conf=False if self._iq_conf is None else self._iq_conf.get_config(),
+            oq_conf=None if self.oq is None else self.oq.config.get_config(),
+            enable_ebops=self.layer_config.enable_ebops,
+            beta0=self.layer_config.beta0,
+        )
+        if isinstance(getattr(self, "activation", None), Activation):
+            config.update(self.activation.get_config())
+        return config
+
+
+def declared_with_exact_span(declared: Any, exact: Any) -> Any:
+    """``exact`` as value, the gradient of ``declared``."""
+    return declared + ops.stop_gradient(exact - declared)

@@ -1,0 +1,66 @@
+"""Constants computed from weights by inexact functions, stored so that everyone holds the same ones.
+
+A compiled and an eager exp, division or rsqrt may differ in the last bit. What hardware holds must not
+depend on that: such a constant is computed once, rounded to its grid and *stored* in a non-trainable
+weight next to a record of what it was computed from. Inference uses the stored constant while the
+record matches; between training steps, when it does not, it computes the constant on the fly.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from hgqify.errors import PrecisionError
+
+
+class Derived(keras.layers.Layer):
+    """A stored constant and the record of its sources. Owned by a layer as an attribute.
+
+    Args:
+        shape: of the constant.
+        source_shape: of the record.
+    """
+
+    def __init__(self, shape: tuple[int, ...], source_shape: tuple[int, ...], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.value = self.add_weight(name="value", shape=shape, initializer="zeros", trainable=False)
+        # NaN equals nothing: a fresh record matches no source.
+        self.source = self.add_weight(
+            name="source",
+            shape=source_shape,
+            trainable=False,
+            initializer=keras.initializers.Constant(float("nan")),
+        )
+        self.built = True
+
+    def store(self, value: Any, source: Any) -> None:
+        """Keep a constant and what it was computed from; in a training step or eagerly."""
+        self.value.assign(ops.stop_gradient(value))
+        self.source.assign(ops.stop_gradient(source))
+
+    def select(self, source: Any, computed: Any) -> Any:
+        """The stored constant where ``source`` is its record, else ``computed``."""
+        return ops.where(ops.all(ops.equal(self.source, source)), self.value, computed)
+
+    def is_fresh(self, source: Any) -> bool:
+        """Whether the stored constant belongs to ``source`` (eager)."""
+        recorded = ops.convert_to_numpy(self.source)
+        return bool(np.array_equal(recorded, np.asarray(ops.convert_to_numpy(source), recorded.dtype)))
+
+    def read(self, source: Any, where: str) -> np.ndarray:
+        """The stored constant (eager), float32.
+
+        Raises:
+            PrecisionError: it is older than its sources.
+        """
+        if not self.is_fresh(source):
+            raise PrecisionError(
+                "stored constants are older than the weights or formats they are computed from",
+                where=where,
+                remedy="call the layer's refresh(), or hgqify.layers.refresh(model) after training",
+            )
+        return np.asarray(ops.convert_to_numpy(self.value), np.float32)

@@ -1,0 +1,84 @@
+"""Effective bit operations (EBOPs), as HGQ defines them (arXiv 2405.00645, section III).
+
+    EBOPs = sum over all multiplications of bits(a) * bits(b)
+
+of one inference, the layer fully unrolled: a convolution counts every multiplication at every output
+position, products with padded zeros excluded. The bits of
+
+* an activation element are i + f of its quantizer, sign excluded, at least 0;
+* a constant are its *span*: from its most to its least significant non-zero bit, 0 for 0.
+
+Additions, biases, comparisons, table look-ups and shifts count 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+
+def span(values: np.ndarray) -> np.ndarray:
+    """Bits from the most to the least significant non-zero bit of float values; int64, same shape.
+
+    0 for 0 and 1 for powers of two: 0.75 = 0b0.11 has 2.
+    """
+    mantissa, _ = np.frexp(np.asarray(values, np.float64))
+    whole = np.abs(np.ldexp(mantissa, 53)).astype(np.int64)
+    lowest = whole & -whole
+    _, exponent = np.frexp(lowest.astype(np.float64))
+    return np.where(whole == 0, 0, 54 - exponent.astype(np.int64))
+
+
+def span_in_graph(values: Any) -> Any:
+    """`span` of normal float32 tensors with Keras operations, as float32; carries no gradient."""
+    pattern = ops.view(ops.cast(ops.stop_gradient(values), "float32"), dtype="int32")
+    mantissa = ops.bitwise_or(ops.bitwise_and(pattern, 0x7FFFFF), 0x800000)
+    zeros = ops.zeros_like(mantissa)
+    # Trailing zeros by bisection: the mantissa has 24 bits and at least the top one is set.
+    for step in (16, 8, 4, 2, 1):
+        empty = ops.equal(ops.bitwise_and(mantissa, (1 << step) - 1), 0)
+        zeros = zeros + ops.where(empty, step, 0)
+        mantissa = ops.where(empty, ops.right_shift(mantissa, step), mantissa)
+    bits = ops.cast(24 - zeros, "float32")
+    return ops.where(ops.equal(values, 0), ops.zeros_like(bits), bits)
+
+
+def conv_ebops(
+    input_bits: np.ndarray,
+    kernel_span: np.ndarray,
+    *,
+    strides: Sequence[int],
+    dilation: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    groups: int = 1,
+) -> int:
+    """Exact EBOPs of one convolution, channels last.
+
+    ``sum over positions p, offsets o, channels c, filters n of
+    bits[p * stride + o * dilation, c] * span[o, c, n]``; an offset's spans factor out of the positions.
+
+    Args:
+        input_bits: ints, (*spatial, channels), without batch.
+        kernel_span: ints, (*window, channels // groups, filters).
+        strides, dilation: per spatial axis.
+        padding: (before, after) zeros per spatial axis.
+        groups: channel groups; filters are ordered group by group.
+    """
+    rank = len(strides)
+    window = kernel_span.shape[:rank]
+    padded = np.pad(np.asarray(input_bits, np.int64), [*padding, (0, 0)])
+    reach = [d * (w - 1) + 1 for d, w in zip(dilation, window, strict=True)]
+    # (*window, channels): a group's channels meet only the filters of that group.
+    per_group = kernel_span.reshape(*kernel_span.shape[:-1], groups, -1).sum(axis=-1)
+    channel_span = np.moveaxis(per_group, -1, -2).reshape(*window, -1).astype(np.int64)
+    total = 0
+    for offset in np.ndindex(*window):
+        place = tuple(
+            slice(o * d, n - r + 1 + o * d, s)
+            for o, d, n, r, s in zip(offset, dilation, padded.shape, reach, strides, strict=False)
+        )
+        total += int(padded[place].sum(axis=tuple(range(rank))) @ channel_span[offset])
+    return total

@@ -1,0 +1,125 @@
+"""What dense and convolution layers share: y = oq(act(op(iq(x), kq(kernel)) + bq(bias)))."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from hgqify.errors import PrecisionError
+from hgqify.layers.activations import Activation, get_activation, require_exact
+from hgqify.layers.base import Conf, QLayer, declared_with_exact_span, full_float32
+from hgqify.layers.ebops import span, span_in_graph
+from hgqify.quantizers import Place, resolve
+
+
+class QLinear(QLayer):
+    """Base of layers with a kernel; placed before the Keras layer in the list of base classes.
+
+    Args:
+        kq_conf, bq_conf: quantizers of kernel and bias; None for the scope's default.
+        activation: exact (piecewise linear) ones only, see `hgqify.layers.activations`.
+        activation_params: its keyword arguments, such as ``{"negative_slope": 0.125}``.
+        **kwargs: of `QLayer` and of the Keras layer.
+
+    Raises:
+        UnsupportedLayerError: an activation that needs a table.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        kq_conf: Conf = None,
+        bq_conf: Conf = None,
+        activation: str | Callable[..., Any] | Activation | None = None,
+        activation_params: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, activation=None, **kwargs)
+        self.activation = require_exact(
+            get_activation(activation, activation_params, where=self.name), self.name
+        )
+        self._kq_conf = resolve(kq_conf, Place.WEIGHT)
+        self._bq_conf = resolve(bq_conf, Place.BIAS)
+        self.kq = self._quantizer(self._kq_conf, "kq")
+        if self.use_bias:
+            self.bq = self._quantizer(self._bq_conf, "bq")
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Make kernel, bias and the quantizers' widths."""
+        super().build(input_shape)
+        self._spatial = tuple(input_shape[1:])
+        self._build_data_quantizers(input_shape)
+        self.kq.build(tuple(self.kernel.shape))
+        if self.bq is not None:
+            self.bq.build(tuple(self.bias.shape))
+        self.built = True
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Apply the layer."""
+        x = self._quantize_input(inputs, training)
+        kernel = self.kq(self.kernel, training=training)
+        with full_float32():
+            y = self._linear(x, kernel)
+        if self.bq is not None:
+            y = y + ops.reshape(self.bq(self.bias, training=training), self._bias_shape(len(y.shape)))
+        y = self._quantize_output(self.activation(y), training)
+        self._add_ebops_loss(training)
+        return y
+
+    def _linear(self, x: Any, kernel: Any) -> Any:
+        """The bilinear operation, without bias."""
+        raise NotImplementedError
+
+    def _bias_shape(self, ndim: int) -> tuple[int, ...]:
+        channels_first = getattr(self, "data_format", "channels_last") == "channels_first"
+        axis = 1 if channels_first else ndim - 1
+        return tuple(-1 if a == axis else 1 for a in range(ndim))
+
+    def quantized_weights(self) -> dict[str, np.ndarray]:
+        """``{"kernel": ..., "bias": ...}`` as deployed; no bias where the layer has none.
+
+        Raises:
+            PrecisionError: the layer is not built.
+        """
+        if not self.built:
+            raise PrecisionError("layer has no weights yet", where=self.path, remedy="call it once")
+        weights = {"kernel": _numpy(self.kq(self.kernel, training=False))}
+        if self.bq is not None:
+            weights["bias"] = _numpy(self.bq(self.bias, training=False))
+        return weights
+
+    def ebops_value(self) -> Any:
+        """See `QLayer.ebops_value`: the layer's own operation on bits instead of values."""
+        if self._is_off(self.iq, self.kq) or None in self._spatial:
+            return None
+        kernel = self.kernel
+        bits = self.kq.bits(kernel)
+        exact = span_in_graph(self.kq(kernel, training=False))
+        kernel_bits = declared_with_exact_span(ops.broadcast_to(bits, kernel.shape), exact)
+        return ops.sum(self._linear(self._input_bits_in_graph(0, self._spatial), kernel_bits))
+
+    def ebops(self) -> int:
+        """Exact EBOPs of one inference."""
+        bits = self._input_bits(0, self._spatial)
+        return self._count_ebops(bits, span(self.quantized_weights()["kernel"]))
+
+    def _count_ebops(self, bits: np.ndarray, kernel_span: np.ndarray) -> int:
+        """Exact sum of products of input bits (no batch axis) and kernel spans."""
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        """Everything a constructor outside all scopes needs to make the same layer."""
+        # Keras serialises `activation` as a function; ours is data, added by the base class.
+        return {
+            **super().get_config(),
+            "kq_conf": self._kq_conf.get_config(),
+            "bq_conf": self._bq_conf.get_config(),
+        }
+
+
+def _numpy(x: Any) -> np.ndarray:
+    return np.asarray(keras.ops.convert_to_numpy(x), np.float32)
