@@ -1,0 +1,5 @@
+"""The command line: `hgqify MODEL --calib FILE`, `hgqify check`, `hgqify inspect`."""
+
+from hgqify.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,194 @@
+"""`hgqify MODEL --calib FILE`: the whole way from a float model to a checked project."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from hgqify.cli.options import (
+    csim_option,
+    data_options,
+    given,
+    library,
+    quiet_option,
+    seed_option,
+    single,
+    unsafe_option,
+)
+from hgqify.cli.output import Console, show_result
+from hgqify.files import check_target
+
+MARKER = "report.json"
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+_WIDTH = click.IntRange(min=1)
+_GRANULARITY = click.Choice(["tensor", "channel", "element"])
+
+
+def _width_options(function: _F) -> _F:
+    for option in (
+        click.option("--output-bits", type=_WIDTH, metavar="N", help="Width of the model outputs."),
+        click.option("--input-bits", type=_WIDTH, metavar="N", help="Width of the model inputs."),
+        click.option(
+            "--margin", type=click.FloatRange(min=0), help="Room above the observed ranges, in bits."
+        ),
+        click.option(
+            "--overflow",
+            type=click.Choice(["WRAP", "SAT", "SAT_SYM"], case_sensitive=False),
+            help="What activations do beyond their range.",
+        ),
+        click.option(
+            "--activation-granularity",
+            type=_GRANULARITY,
+            help="Along which axes the widths of activations differ.",
+        ),
+        click.option(
+            "--weight-granularity", type=_GRANULARITY, help="Along which axes the widths of weights differ."
+        ),
+        click.option(
+            "--activation-bits",
+            type=_WIDTH,
+            metavar="N",
+            help="Width of activations at multipliers, sign included.",
+        ),
+        click.option("--weight-bits", type=_WIDTH, metavar="N", help="Width of weights, sign included."),
+    ):
+        function = option(function)
+    return function
+
+
+def _training_options(function: _F) -> _F:
+    for option in (
+        click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Samples per step."),
+        click.option(
+            "--learning-rate",
+            type=click.FloatRange(min=0, min_open=True),
+            metavar="RATE",
+            help="Of the fine-tuning.",
+        ),
+        click.option(
+            "--finetune-steps", type=click.IntRange(min=0), metavar="N", help="Steps of fine-tuning; 0: none."
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def _project_options(function: _F) -> _F:
+    for option in (
+        click.option(
+            "--clock-period",
+            type=click.FloatRange(min=0, min_open=True),
+            metavar="NS",
+            help="In nanoseconds.",
+        ),
+        click.option("--part", metavar="NAME", help="FPGA part number."),
+        click.option(
+            "--io-type",
+            type=click.Choice(["io_parallel", "io_stream"]),
+            help="Pass tensors at once, or as a stream (for large convolutions).",
+        ),
+        click.option("--backend", metavar="NAME", help="Tool the project is written for: Vitis."),
+    ):
+        function = option(function)
+    return function
+
+
+@click.command()
+@click.argument("model")
+@data_options("--calib", "calib", "Calibration data, as the model takes it", required=True)
+@click.option(
+    "--labels",
+    metavar="FILE|NAME",
+    help="Labels: a file, or an array in the data file. Without any, the float model is the teacher.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Output folder. Default: <model>_hgq in the working folder.",
+)
+@click.option("--force", is_flag=True, help="Replace an existing result.")
+@_width_options
+@_training_options
+@_project_options
+@click.option(
+    "--softmax",
+    type=click.Choice(["logits", "refuse"]),
+    help="A softmax at the end: give logits instead (the order of classes is the same), or refuse.",
+)
+@click.option(
+    "--check/--no-check", "run_check", default=True, help="Compare all codes at the end. Default: on."
+)
+@click.option(
+    "--check-samples",
+    type=click.IntRange(min=1),
+    default=200,
+    show_default=True,
+    metavar="N",
+    help="Samples, and random inputs, to compare.",
+)
+@csim_option
+@seed_option
+@unsafe_option
+@quiet_option
+@click.pass_context
+def convert(
+    ctx: click.Context,
+    *,
+    model: str,
+    calib: str,
+    key: tuple[str, ...],
+    allow_pickle: bool | None,
+    output: Path | None,
+    force: bool,
+    part: str | None,
+    clock_period: float | None,
+    run_check: bool,
+    check_samples: int,
+    csim: bool | None,
+    unsafe: bool | None,
+    quiet: bool,
+    **settings: Any,
+) -> None:
+    """Convert the Keras model MODEL (.keras, .h5) to fixed point.
+
+    Writes a folder with the quantized Keras model (model.keras), a report (report.json) and an hls4ml
+    project (hls/), then compares Keras, the integer reference and C simulation code for code.
+
+    \b
+    Examples:
+      hgqify fixtures/kws/model.keras --calib fixtures/kws/calib.npy
+      hgqify fixtures/mnist/model.keras --calib fixtures/mnist/calib.npy \\
+          --labels fixtures/mnist/calib_labels.npy --weight-bits 6 -o mnist_6bit
+      hgqify fixtures/mnist/model.keras --calib fixtures/mnist/calib.npy \\
+          --io-type io_stream --finetune-steps 0 -o mnist_stream --force
+    """
+    target = output or Path(f"{Path(model).stem}_hgq")
+    # Minutes of work end here: what can be known to fail is refused before.
+    check_target(target, force=force, marker=MARKER)
+    hgqify = library()
+    console = Console(quiet=quiet)
+    result = hgqify.convert(
+        model,
+        calib,
+        on_event=console.event,
+        **given(key=single(key), allow_pickle=allow_pickle, safe_mode=False if unsafe else None, **settings),
+    )
+    result.save(target, force=force, **given(part=part, clock_period=clock_period))
+    report = None
+    if run_check:
+        console.line("comparing Keras, integer reference and C simulation")
+        report = hgqify.check(
+            target,
+            data=calib,
+            random=check_samples,
+            limit=check_samples,
+            **given(key=single(key), allow_pickle=allow_pickle, csim=csim, seed=settings["seed"]),
+        )
+    show_result(result, target, report)
+    if report is not None and not report.exact:
+        ctx.exit(1)

@@ -1,0 +1,273 @@
+"""The command line against a stand-in for the API: what it passes on, prints and returns."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+import hgqify
+from hgqify.cli import main
+from hgqify.cli.check import check
+from hgqify.cli.convert import convert
+from hgqify.cli.inspect import inspect
+from hgqify.errors import DataError
+
+COMMANDS = {"convert": convert, "check": check, "inspect": inspect}
+
+
+@dataclass(frozen=True)
+class Entry:
+    layer: str = "conv"
+    kind: str = "Conv2D"
+    status: str = "converted"
+    reason: str = ""
+    remedy: str = ""
+    target: str = "conv"
+
+
+@dataclass
+class Api:
+    """Records calls; `error` is raised by the next one."""
+
+    calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = field(default_factory=list)
+    error: BaseException | None = None
+    exact: bool = True
+    entries: tuple[Entry, ...] = (Entry(),)
+
+    def _called(self, name: str, args: tuple[Any, ...], options: dict[str, Any]) -> "Api":
+        self.calls.append((name, args, options))
+        if self.error is not None:
+            raise self.error
+        return self
+
+    def convert(self, *args: Any, on_event: Any, **options: Any) -> "Api":
+        on_event("calibrating")
+        return self._called("convert", args, options)
+
+    def check(self, *args: Any, **options: Any) -> "Api":
+        return self._called("check", args, options)
+
+    def inspect(self, *args: Any, **options: Any) -> "Api":
+        return self._called("inspect", args, options)
+
+    def save(self, *args: Any, **options: Any) -> "Api":
+        return self._called("save", args, options)
+
+    def summary(self) -> str:
+        return "the summary"
+
+    def named(self, name: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return next((args, options) for called, args, options in self.calls if called == name)
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Api:
+    stand_in = Api()
+    for name in COMMANDS:
+        monkeypatch.setattr(hgqify, name, getattr(stand_in, name), raising=False)
+    monkeypatch.chdir(tmp_path)
+    return stand_in
+
+
+def run(*args: str) -> Result:
+    return CliRunner().invoke(main, args)
+
+
+def test_convert_is_the_default_command(api: Api) -> None:
+    for args in (["m.keras", "--calib", "x.npy"], ["--calib", "x.npy", "m.keras"]):
+        for prefix in ([], ["convert"]):
+            api.calls.clear()
+            result = run(*prefix, *args)
+            assert result.exit_code == 0, result.output
+            # What the user does not say is left to the API's defaults.
+            assert api.named("convert") == (("m.keras", "x.npy"), {})
+            assert api.named("save") == ((Path("m_hgq"),), {"force": False})
+            assert api.named("check") == (
+                (Path("m_hgq"),),
+                {"data": "x.npy", "random": 200, "limit": 200},
+            )
+            assert result.stdout.splitlines()[0] == "the summary"
+            assert "m_hgq" in result.stdout
+            assert result.stderr.splitlines()[0] == "calibrating"
+
+
+def test_convert_passes_on_what_is_given(api: Api) -> None:
+    options = (
+        "--labels y --key a --key b --allow-pickle --unsafe -o out --force --weight-bits 6 "
+        "--activation-bits 7 --weight-granularity element --activation-granularity tensor --overflow wrap "
+        "--margin 1 --input-bits 9 --output-bits 12 --finetune-steps 0 --learning-rate 0.01 "
+        "--batch-size 32 --backend Vitis --io-type io_stream --part xc7 --clock-period 4 --softmax refuse "
+        "--no-check --seed 3 --quiet"
+    )
+    result = run("m.keras", "--calib", "x.npz", *options.split())
+    assert result.exit_code == 0, result.output
+    assert api.named("convert")[1] == {
+        "labels": "y",
+        "key": ("a", "b"),
+        "allow_pickle": True,
+        "safe_mode": False,
+        "weight_bits": 6,
+        "activation_bits": 7,
+        "weight_granularity": "element",
+        "activation_granularity": "tensor",
+        "overflow": "WRAP",
+        "margin": 1,
+        "input_bits": 9,
+        "output_bits": 12,
+        "finetune_steps": 0,
+        "learning_rate": 0.01,
+        "batch_size": 32,
+        "backend": "Vitis",
+        "io_type": "io_stream",
+        "softmax": "refuse",
+        "seed": 3,
+    }
+    assert api.named("save") == ((Path("out"),), {"force": True, "part": "xc7", "clock_period": 4.0})
+    assert [name for name, *_ in api.calls] == ["convert", "save"]
+    assert result.stderr == ""
+
+
+def test_an_existing_output_is_refused_before_any_work(api: Api, tmp_path: Path) -> None:
+    (tmp_path / "m_hgq").mkdir()
+    (tmp_path / "m_hgq" / "report.json").touch()
+    result = run("m.keras", "--calib", "x.npy")
+    assert result.exit_code == 2
+    assert "exists already" in result.stderr
+    assert not api.calls
+    assert run("m.keras", "--calib", "x.npy", "--force").exit_code == 0
+
+
+def test_differing_codes_exit_with_1(api: Api) -> None:
+    api.exact = False
+    assert run("m.keras", "--calib", "x.npy").exit_code == 1
+    assert run("check", "m_hgq", "--data", "x.npy").exit_code == 1
+    assert run("m.keras", "--calib", "x.npy", "--no-check").exit_code == 0
+
+
+def test_check(api: Api) -> None:
+    result = run("check", "m_hgq", "--data", "x.npy", "--limit", "5", "--no-csim", "--random", "0")
+    assert result.exit_code == 0
+    assert result.output == "the summary\n"
+    assert api.named("check") == (
+        (Path("m_hgq"),),
+        {"data": "x.npy", "random": 0, "limit": 5, "csim": False},
+    )
+
+
+def test_inspect(api: Api) -> None:
+    result = run("inspect", "m.keras")
+    assert result.exit_code == 0
+    assert "conv   Conv2D  converted" in result.output
+    api.entries = (Entry(), Entry(layer="rnn", kind="GRU", status="refused", reason="why", remedy="do this"))
+    result = run("inspect", "m.keras")
+    assert result.exit_code == 1
+    assert "why. do this" in result.output
+    assert "1 converted, 1 refused" in result.output
+    result = run("inspect", "m.keras", "--json")
+    assert [entry["status"] for entry in json.loads(result.output)] == ["converted", "refused"]
+
+
+@pytest.mark.parametrize(
+    "args", [["m.keras", "--calib", "x.npy"], ["check", "d", "--data", "x.npy"], ["inspect", "m.keras"]]
+)
+def test_errors_become_one_message(api: Api, args: list[str], tmp_path: Path) -> None:
+    api.error = DataError("the data is empty", where="x.npy", received="shape (0,)", remedy="give more")
+    result = run(*args)
+    assert result.exit_code == 2
+    message = "Error: x.npy: the data is empty; received: shape (0,). Give more"
+    assert result.stderr.splitlines()[-1] == message
+    assert "Traceback" not in result.output
+    api.error = KeyboardInterrupt()
+    result = run(*args)
+    assert result.exit_code == 130
+    assert "Interrupted" in result.stderr
+    api.error = OSError(28, "No space left on device", "m_hgq/model.keras")
+    result = run(*args)
+    assert result.exit_code == 2
+    assert "Error: No space left on device: m_hgq/model.keras" in result.stderr
+    assert not os.listdir(tmp_path)
+
+
+def test_a_mistake_of_ours_is_not_hidden(api: Api) -> None:
+    api.error = ZeroDivisionError()
+    assert isinstance(run("inspect", "m.keras").exception, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ("m.keras", "--calib"),
+        ("m.keras --calib", "--calib"),
+        ("m.keras --calib x.npy --weight-bits none", "none"),
+        ("m.keras --calib x.npy --weight-bits 0", "--weight-bits"),
+        ("m.keras --calib x.npy --io-type serial", "io_parallel"),
+        ("m.keras other.keras --calib x.npy", "other.keras"),
+        ("m.keras --calib x.npy --no-such", "--no-such"),
+        ("chek m_hgq", "Did you mean 'check'?"),
+        ("check", "DIR"),
+        ("check m_hgq --random 0", "nothing to compare on"),
+        ("inspect", "MODEL"),
+        ("", "Usage"),
+    ],
+)
+def test_misuse_exits_with_2(api: Api, args: str, message: str) -> None:
+    result = run(*args.split())
+    assert result.exit_code == 2
+    assert message in result.output
+    assert not api.calls
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_option_is_documented(name: str) -> None:
+    command = COMMANDS[name]
+    assert command.help
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, parameter.name
+    result = run(name, "--help")
+    assert result.exit_code == 0
+    assert "Examples:" in result.output
+
+
+def examples(name: str) -> list[str]:
+    """The command lines in a help text, without their continuation."""
+    text = run(*([name] if name != "main" else []), "--help").output
+    block = text.split("Examples:\n")[1].split("\n\n")[0]
+    return [line.strip() for line in re.sub(r"\\\n\s*", "", block).splitlines()]
+
+
+@pytest.mark.parametrize("name", [*COMMANDS, "main"])
+def test_examples_in_help_run(api: Api, name: str) -> None:
+    """Each parses, and names files that are in the repository."""
+    lines = examples(name)
+    assert len(lines) >= 2
+    root = Path(__file__).parents[2]
+    for line in lines:
+        program, *args = shlex.split(line)
+        assert program == "hgqify"
+        result = run(*args)
+        assert result.exit_code == 0, f"{line}\n{result.output}"
+        for word in args:
+            if word.startswith("fixtures/"):
+                assert (root / word).exists(), word
+
+
+def test_help_does_not_wait_for_keras() -> None:
+    code = "import sys, hgqify.cli; sys.exit(bool({'keras', 'jax', 'hls4ml'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_python_m() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "hgqify", "--help"], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.startswith("Usage: hgqify ")
