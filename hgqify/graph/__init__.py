@@ -1,16 +1,23 @@
 """A Keras model as an immutable graph: load, read, rewrite by passes, build again."""
 
 from hgqify.graph.build import assign_weights, build, float_factory, layer_name
+from hgqify.graph.canonical import canonicalize, default_passes
 from hgqify.graph.model import Call, Graph, Node, Ref
+from hgqify.graph.passes import Event, Pass, PassResult
 from hgqify.graph.read import read
 
 __all__ = [
     "Call",
+    "Event",
     "Graph",
     "Node",
+    "Pass",
+    "PassResult",
     "Ref",
     "assign_weights",
     "build",
+    "canonicalize",
+    "default_passes",
     "float_factory",
     "layer_name",
     "read",

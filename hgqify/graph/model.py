@@ -168,7 +168,7 @@ class Graph:
         Args:
             replacements: node name -> the nodes that take its place, in order; empty removes it.
             redirect: node name -> the node its consumers (and the model's outputs) take instead. May
-                chain. A replacement keeps a consumer's connection when one of its nodes keeps the name.
+                chain. Connections among the replacements of one node stay as given.
 
         Raises:
             ValueError: the result is not a valid graph; a pass that causes this has a defect.
@@ -182,8 +182,10 @@ class Graph:
 
         nodes: list[Node] = []
         for node in self.nodes:
-            for new in replacements.get(node.name, (node,)):
-                inputs = tuple(target(name) for name in new.inputs)
+            group = replacements.get(node.name, (node,))
+            within = {new.name for new in group}
+            for new in group:
+                inputs = tuple(name if name in within else target(name) for name in new.inputs)
                 nodes.append(new if inputs == new.inputs else new.with_(inputs=inputs))
         graph = Graph(
             nodes=tuple(nodes),

@@ -79,7 +79,9 @@ class _Reader:
                 remedy="build the model again with keras.Input of a full shape, such as (28, 28, 1), and "
                 "carry the weights over with new.set_weights(old.get_weights())",
             )
-        name = self._unique(tensor.name)
+        # Keras names tensors of unnamed inputs 'keras_tensor_7', counting over the whole process.
+        unnamed = tensor.name.startswith("keras_tensor")
+        name = self._unique("input_layer" if unnamed else tensor.name)
         config = {"batch_shape": (None, *shape), "dtype": keras.backend.standardize_dtype(tensor.dtype)}
         self._append(Node(name=name, kind=INPUT, config=config, shape=shape), None)
         return _Tensor(name, keras.KerasTensor((None, *shape), dtype=tensor.dtype))

@@ -1,0 +1,29 @@
+"""Passes: one rewriting step each, one file, one class, one kebab-case name."""
+
+from hgqify.graph.passes.absorb_affine_preprocessing import AbsorbAffinePreprocessing
+from hgqify.graph.passes.base import Event, Pass, PassResult
+from hgqify.graph.passes.drop_inference_identities import DropInferenceIdentities
+from hgqify.graph.passes.float_inputs import FloatInputs
+from hgqify.graph.passes.fold_batchnorm import FoldBatchnorm
+from hgqify.graph.passes.lower_operations import LowerOperations
+from hgqify.graph.passes.lower_separable import LowerSeparable
+from hgqify.graph.passes.normalize_activations import NormalizeActivations
+from hgqify.graph.passes.sink_affine import SinkAffine
+from hgqify.graph.passes.split_activations import SplitActivations
+from hgqify.graph.passes.strip_output_softmax import StripOutputSoftmax
+
+__all__ = [
+    "AbsorbAffinePreprocessing",
+    "DropInferenceIdentities",
+    "Event",
+    "FloatInputs",
+    "FoldBatchnorm",
+    "LowerOperations",
+    "LowerSeparable",
+    "NormalizeActivations",
+    "Pass",
+    "PassResult",
+    "SinkAffine",
+    "SplitActivations",
+    "StripOutputSoftmax",
+]

@@ -1,0 +1,80 @@
+"""Drop layers that pass their input through at inference."""
+
+from typing import Any
+
+from hgqify.graph.model import Graph, Node
+from hgqify.graph.passes.base import Pass, PassResult
+
+_REGULARIZERS = frozenset(
+    {
+        "ActivityRegularization",
+        "AlphaDropout",
+        "Dropout",
+        "GaussianDropout",
+        "GaussianNoise",
+        "Identity",
+        "SpatialDropout1D",
+        "SpatialDropout2D",
+        "SpatialDropout3D",
+        "ops.Identity",
+        "ops.StopGradient",
+    }
+)
+
+# RandomCrop is not among them: at inference it crops the centre.
+_AUGMENTATIONS = frozenset(
+    {
+        "AugMix",
+        "CutMix",
+        "MixUp",
+        "RandAugment",
+        "RandomBrightness",
+        "RandomColorDegeneration",
+        "RandomColorJitter",
+        "RandomContrast",
+        "RandomElasticTransform",
+        "RandomErasing",
+        "RandomFlip",
+        "RandomGaussianBlur",
+        "RandomGrayscale",
+        "RandomHue",
+        "RandomInvert",
+        "RandomPerspective",
+        "RandomPosterization",
+        "RandomRotation",
+        "RandomSaturation",
+        "RandomSharpness",
+        "RandomShear",
+        "RandomTranslation",
+        "RandomZoom",
+    }
+)
+
+
+class DropInferenceIdentities(Pass):
+    """Remove dropout, noise, regularization, random augmentation and linear activations."""
+
+    name = "drop-inference-identities"
+
+    def run(self, graph: Graph) -> PassResult:
+        """Remove every such layer, unless it is called with extra arguments (`training=True`)."""
+        dropped = [node for node in graph if _is_identity(node)]
+        return self.result(
+            graph,
+            {node.name: () for node in dropped},
+            {node.name: node.inputs[0] for node in dropped},
+            [self.event(node, "removed", f"{node.kind} is an identity at inference") for node in dropped],
+        )
+
+
+def _is_identity(node: Node) -> bool:
+    if node.call is not None or len(node.inputs) != 1:
+        return False
+    if node.kind == "Activation":
+        return is_linear(node.config["activation"])
+    return node.kind in _REGULARIZERS or node.kind in _AUGMENTATIONS
+
+
+def is_linear(activation: Any) -> bool:
+    """Whether a serialized activation is the identity."""
+    return activation in (None, "linear")
