@@ -124,6 +124,6 @@ def round_exact(
     # code * 2**left against the bounds without computing it: it may exceed int64.
     step = np.minimum(left, 63)
     under, over = code < -(-low >> step), code > high >> step
-    # Modulo 2**64 the low W <= 62 bits and the one above them survive, which is all that wrapping needs.
-    code, floor = (np.where(left > 63, 0, v << step) for v in (code, floor))
-    return Rounded(k_, b, code, floor, under, over, low, high, overflow)
+    # Modulo 2**64 the low W <= 62 bits and the one above them survive, which is all that wrapping needs;
+    # a shift by 63 leaves zeros there, as any longer one.
+    return Rounded(k_, b, code << step, floor << step, under, over, low, high, overflow)

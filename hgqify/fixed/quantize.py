@@ -8,9 +8,10 @@ split into M * 2**E with integer M, so no intermediate can round.
 Where ``ap_fixed`` (headers of AMD Vitis HLS, as hls4ml ships them) departs from the textbook, it rules:
 
 * SAT_SYM with W = 1 signed has the range [-1, 0] LSB, as SAT; the symmetric range would be {0}.
-* WRAP_SM (no saturation bits) acts only on codes outside the range. With r the rounded code, t = floor(u)
-  the unrounded one and D = bit W of t: keep the W lowest bits of r when D equals their top bit, else
-  invert them all and set the top bit to D. D comes from *before* the rounding carry.
+* WRAP_SM (no saturation bits) is a triangle wave: up from 0 to high, down through 0 to low, up again. With r
+  the rounded code, t = floor(u) the unrounded one and D = bit W of t: outside the range, keep the W lowest
+  bits of r when D equals their top bit, else invert them all and set the top bit to D. D comes from *before*
+  the rounding carry, so that a value rounded up across the end of a period lands at its other side.
 * WRAP_SM without sign does not exist: ``ap_ufixed`` ends the program. It is refused here.
 * -0.0 is 0, and no value returned is ever -0.0.
 """

@@ -152,11 +152,9 @@ def test_float32_and_float64_agree(x, quantization):
 @given(cases(min_width=-3))
 def test_zero_is_never_negative(case):
     x, fmt, rounding, overflow = case
-    assert not np.signbit(quantize(x, fmt.k, fmt.i, fmt.f, rounding, overflow)) or fmt.k
-    for zero in (0.0, -0.0):
-        value = quantize(zero, fmt.k, fmt.i, fmt.f, rounding, overflow)
-        assert value == 0
-        assert not np.signbit(value)
+    for v in (x, -x, 0.0, -0.0):
+        value = quantize(v, fmt.k, fmt.i, fmt.f, rounding, overflow)
+        assert not (value == 0 and np.signbit(value))
 
 
 @given(strategies.codes(max_bits=30), st.integers(-20, 20), st.integers(0, 30))
