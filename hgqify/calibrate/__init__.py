@@ -1,0 +1,36 @@
+"""Formats from data: observed ranges, placement of the binary point, exactness in float32.
+
+Run
+    calibrate -> CalibrationReport (SiteReport, Adjustment)
+Parts
+    collect_ranges, Range, place_activation, place_weight, place_bias, apply_ranges, apply_weights,
+    fit_float32, excess_bits
+Quality
+    layer_sqnr, sqnr
+"""
+
+from hgqify.calibrate.calibrate import CalibrationReport, SiteReport, calibrate
+from hgqify.calibrate.float32 import Adjustment, excess_bits, fit_float32
+from hgqify.calibrate.placement import Bits, place_activation, place_bias, place_weight
+from hgqify.calibrate.quality import layer_sqnr, sqnr
+from hgqify.calibrate.ranges import Range, collect_ranges
+from hgqify.calibrate.widths import apply_ranges, apply_weights
+
+__all__ = [
+    "Adjustment",
+    "Bits",
+    "CalibrationReport",
+    "Range",
+    "SiteReport",
+    "apply_ranges",
+    "apply_weights",
+    "calibrate",
+    "collect_ranges",
+    "excess_bits",
+    "fit_float32",
+    "layer_sqnr",
+    "place_activation",
+    "place_bias",
+    "place_weight",
+    "sqnr",
+]

@@ -1,0 +1,132 @@
+"""Calibration: all formats of a quantized model from data and weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+import keras
+import numpy as np
+
+from hgqify.calibrate.float32 import Adjustment, fit_float32
+from hgqify.calibrate.ranges import Range, collect_ranges
+from hgqify.calibrate.widths import apply_ranges, apply_weights, merged_range
+from hgqify.data import Source
+from hgqify.layers import quantized_layers, refresh
+
+
+class SiteLike(Protocol):
+    """What calibration needs to know of a quantizer on data (see `convert.Site`)."""
+
+    @property
+    def layer(self) -> str: ...
+    @property
+    def slot(self) -> int | str: ...
+    @property
+    def tensors(self) -> tuple[int, ...]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteReport:
+    """The format(s) of one quantizer on data.
+
+    Attributes:
+        layer, slot: the quantizer: index of the layer's input, or 'oq'.
+        low, high: range observed.
+        widths: smallest and largest k + i + f.
+        fracs: smallest and largest f.
+    """
+
+    layer: str
+    slot: int | str
+    low: float
+    high: float
+    widths: tuple[int, int]
+    fracs: tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationReport:
+    """What calibration saw and set.
+
+    Attributes:
+        samples: number of samples seen.
+        sites: the quantizers on data.
+        adjustments: widths taken back so that float32 is exact.
+    """
+
+    samples: int
+    sites: tuple[SiteReport, ...]
+    adjustments: tuple[Adjustment, ...]
+
+
+def calibrate(
+    model: keras.Model,
+    probe: keras.Model,
+    sites: Iterable[SiteLike],
+    source: Source,
+    *,
+    batch_size: int = 256,
+    limit: int | None = None,
+    margin: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> CalibrationReport:
+    """Set the formats of every quantizer of a model; total widths stay as the model was made with.
+
+    Args:
+        model: quantized model.
+        probe: float model whose outputs are the tensors the quantizers see.
+        sites: which quantizer sees which outputs of the probe.
+        source: calibration data; streamed once, one batch in memory.
+        batch_size: samples per batch.
+        limit: stop after this many samples.
+        margin: additional integer bits for activations whose overflow wraps.
+        progress: called with the number of samples seen.
+
+    Raises:
+        DataError: data that does not fit the model, is empty, or is not finite.
+        CalibrationError: a range or weight from which no format follows.
+    """
+    seen = 0
+
+    def count(samples: int) -> None:
+        nonlocal seen
+        seen = samples
+        if progress is not None:
+            progress(samples)
+
+    observed = collect_ranges(probe, source, batch_size=batch_size, limit=limit, progress=count)
+    ranges: dict[str, dict[int | str, Range]] = {}
+    for site in sites:
+        merged = merged_range([observed[position] for position in site.tensors])
+        ranges.setdefault(site.layer, {})[site.slot] = merged
+    for layer in quantized_layers(model):
+        apply_ranges(layer, ranges.get(layer.name, {}), margin=margin)
+        apply_weights(layer)
+    adjustments = fit_float32(model)
+    refresh(model)
+    return CalibrationReport(samples=seen, sites=_describe(model, ranges), adjustments=adjustments)
+
+
+def _describe(model: keras.Model, ranges: dict[str, dict[int | str, Range]]) -> tuple[SiteReport, ...]:
+    reports = []
+    for layer in quantized_layers(model):
+        quantizers = {**dict(enumerate(layer.iqs)), "oq": layer.oq}
+        for slot, quantizer in quantizers.items():
+            observed = ranges.get(layer.name, {}).get(slot)
+            if observed is None or quantizer is None or quantizer.is_dummy:
+                continue
+            state = quantizer.state(np.zeros(1, np.float32))
+            total = np.maximum(state.k + state.i + state.f, 0)
+            reports.append(
+                SiteReport(
+                    layer=layer.name,
+                    slot=slot,
+                    low=float(observed.low.min()),
+                    high=float(observed.high.max()),
+                    widths=(int(total.min()), int(total.max())),
+                    fracs=(int(state.f.min()), int(state.f.max())),
+                )
+            )
+    return tuple(reports)

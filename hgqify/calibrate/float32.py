@@ -1,0 +1,229 @@
+"""Widths for which Keras' float32 arithmetic is exact.
+
+A float32 holds every multiple of an LSB up to 2**24 LSBs. If the magnitudes of all terms of a sum, taken
+together, stay within that, then every partial sum in any order is exact, and Keras, whatever its backend
+does, computes the same numbers as the hardware.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from hgqify.calibrate import widths
+from hgqify.layers import QAverage, QBatchNormalization, QLayer, QLinear, QMerge, QMultiply, quantized_layers
+
+SIGNIFICAND = 24
+MIN_WEIGHT_BITS = 2
+MIN_INPUT_BITS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adjustment:
+    """A width taken back so that float32 is exact.
+
+    Attributes:
+        layer: name of the layer.
+        part: 'kernel' or 'input <n>'.
+        formats: how many of the part's formats lost bits.
+        bits: how many bits the worst of them lost.
+        excess: bits beyond a float32 significand that remain (0: exact).
+    """
+
+    layer: str
+    part: str
+    formats: int
+    bits: int
+    excess: int = 0
+
+    def __str__(self) -> str:
+        text = f"{self.layer}: {self.part} narrowed by up to {self.bits} bits in {self.formats} format(s)"
+        return text + (f"; {self.excess} bits too many remain" if self.excess else "")
+
+
+def fit_float32(model: keras.Model) -> tuple[Adjustment, ...]:
+    """Take bits from inputs and weights until every layer's float32 arithmetic is exact.
+
+    Of a layer's operands the wider ones give first; weights give only in those output channels that need
+    it. Biases follow the LSB of the products. Formats that fit already are left alone.
+
+    Args:
+        model: a model of quantized layers whose formats are set.
+
+    Returns:
+        What was narrowed, in the model's order.
+    """
+    adjustments: list[Adjustment] = []
+    for layer in quantized_layers(model):
+        if any(q.is_dummy for q in layer.iqs) or not layer.iqs:
+            continue
+        if isinstance(layer, QLinear | QBatchNormalization):
+            adjustments += _fit_products(layer)
+        elif isinstance(layer, QMerge) or hasattr(layer, "window_counts"):
+            adjustments += _fit_inputs(layer)
+    return tuple(adjustments)
+
+
+def excess_bits(layer: QLayer) -> np.ndarray:
+    """Bits that the sums of a layer need beyond a float32 significand, per output channel; <= 0 is exact.
+
+    For layers with weights: ``sum |w| * max|x| + |b|`` in units of the products' LSB.
+    """
+    if isinstance(layer, QLinear | QBatchNormalization):
+        return _ceil_bits(_accumulated(layer), widths.product_frac(layer))
+    return np.atleast_1d(_excess_of_merge(layer))
+
+
+def _ceil_bits(total: np.ndarray, frac: np.ndarray | int) -> np.ndarray:
+    return np.where(total > 0, widths.ceil_log2(total) + frac - SIGNIFICAND, -SIGNIFICAND)
+
+
+def _accumulated(layer: QLayer) -> np.ndarray:
+    """``sum |w| * max|x| + |b|`` per output channel, float64."""
+    top = widths.channel_bound(layer)
+    constants = {name: np.abs(w.astype(np.float64)) for name, w in layer.quantized_weights().items()}
+    if isinstance(layer, QBatchNormalization):
+        return constants["scale"] * top + constants["shift"]
+    kernel = constants["kernel"]
+    if hasattr(layer, "depth_multiplier"):
+        total = (kernel.reshape(-1, *kernel.shape[-2:]).sum(axis=0) * top[:, None]).reshape(-1)
+    else:
+        # (inputs of one group, filters): filters are ordered group by group.
+        per_input = kernel.reshape(-1, *kernel.shape[-2:]).sum(axis=0)
+        groups = getattr(layer, "groups", 1)
+        channels = np.broadcast_to(top, (per_input.shape[0] * groups,)).reshape(groups, -1).T
+        total = (per_input * np.repeat(channels, per_input.shape[1] // groups, axis=1)).sum(axis=0)
+    return total + constants.get("bias", 0.0)
+
+
+def _fit_products(layer: QLayer) -> Iterable[Adjustment]:
+    kernel, iq = layer.kq, layer.iqs[0]
+    if kernel is None or kernel.is_dummy:
+        return []
+    lost_input = 0
+    lost = np.zeros(kernel.width_shape, np.int64)
+    excess = excess_bits(layer)
+    while (excess > 0).any():
+        input_width = int(widths.total_width(iq.state()).max())
+        state = kernel.state(layer.quantized_weights().get("kernel"))
+        weight_width = np.where(state.k + state.i + state.f > 0, state.k + state.i + state.f, 0)
+        need = _to_kernel(layer, excess > 0, weight_width.shape)
+        may = need & (weight_width > MIN_WEIGHT_BITS)
+        if input_width > max(MIN_INPUT_BITS, int(weight_width.max())) or (
+            not may.any() and input_width > MIN_INPUT_BITS
+        ):
+            _narrow(iq)
+            lost_input += 1
+        elif may.any():
+            kernel.set_state(f=state.f - may)
+            lost += may
+        else:
+            break
+        widths.apply_bias(layer)
+        excess = excess_bits(layer)
+    remaining = max(0, int(excess.max()))
+    return _report(layer, lost_input, lost, remaining)
+
+
+def _report(layer: QLayer, lost_input: int, lost: np.ndarray, excess: int) -> list[Adjustment]:
+    found = []
+    if lost_input:
+        formats = int(layer.iqs[0].state().f.size)
+        found.append(
+            Adjustment(layer=layer.name, part="input 0", formats=formats, bits=lost_input, excess=excess)
+        )
+    if lost.any() or (excess and not lost_input):
+        found.append(
+            Adjustment(
+                layer=layer.name,
+                part="kernel",
+                formats=int(np.count_nonzero(lost)),
+                bits=int(lost.max()),
+                excess=excess,
+            )
+        )
+    return found
+
+
+def _to_kernel(layer: QLayer, outputs: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Which of a kernel's formats take part in the given output channels."""
+    if isinstance(layer, QBatchNormalization):
+        full = outputs
+    elif hasattr(layer, "depth_multiplier"):
+        full = np.broadcast_to(outputs.reshape(layer.kernel.shape[-2:]), tuple(layer.kernel.shape))
+    else:
+        full = np.broadcast_to(outputs, tuple(layer.kernel.shape))
+    shared = tuple(n for n, (a, b) in enumerate(zip(shape, full.shape, strict=True)) if a != b)
+    return full.any(axis=shared, keepdims=True)
+
+
+def _narrow(quantizer: widths.Quantizer) -> None:
+    """One fractional bit less in the widest formats of a data quantizer."""
+    state = quantizer.state()
+    width = state.k + state.i + state.f
+    quantizer.set_state(f=state.f - (width == width.max()))
+
+
+def _fit_inputs(layer: QLayer) -> Iterable[Adjustment]:
+    lost = [0] * len(layer.iqs)
+    excess = _excess_of_merge(layer)
+    while excess > 0:
+        # The finest LSB decides for sums, the widest operand for products.
+        product = isinstance(layer, QMultiply)
+        sizes = [int(_widest(q) if product else widths.live_frac(q.state()).max()) for q in layer.iqs]
+        if max(_widest(q) for q in layer.iqs) <= MIN_INPUT_BITS:
+            break
+        index = int(np.argmax(sizes))
+        quantizer = layer.iqs[index]
+        state = quantizer.state()
+        if product:
+            _narrow(quantizer)
+        else:
+            quantizer.set_state(f=np.minimum(state.f, state.f.max() - 1))
+        lost[index] += 1
+        excess = _excess_of_merge(layer)
+    return [
+        Adjustment(
+            layer=layer.name,
+            part=f"input {index}",
+            formats=int(layer.iqs[index].state().f.size),
+            bits=bits,
+            excess=max(0, excess),
+        )
+        for index, bits in enumerate(lost)
+        if bits or (excess > 0 and index == 0)
+    ]
+
+
+def _widest(quantizer: widths.Quantizer) -> int:
+    return int(widths.total_width(quantizer.state()).max())
+
+
+def _excess_of_merge(layer: QLayer) -> int:
+    """Excess bits of the largest sum, product or average of a layer without weights."""
+    states = [quantizer.state() for quantizer in layer.iqs]
+    tops = [float(widths.bound(state).max()) for state in states]
+    fracs = [int(widths.live_frac(state).max()) for state in states]
+    if isinstance(layer, QMultiply):
+        total, frac = float(np.prod(tops)), sum(fracs)
+    elif hasattr(layer, "window_counts"):
+        total, frac = tops[0] * int(np.max(layer.window_counts())), fracs[0]
+    else:
+        total, frac = sum(tops), max(fracs)
+    if isinstance(layer, QAverage) or hasattr(layer, "window_counts"):
+        # The sum first, then its product with the reciprocal: whichever is wider.
+        factors = np.unique(np.asarray(layer.reciprocal_values(), np.float64))
+        extra = max(int(_significant(factor)) for factor in factors)
+        return int(_ceil_bits(np.asarray(total), frac)) + extra
+    return int(_ceil_bits(np.asarray(total), frac))
+
+
+def _significant(value: float) -> int:
+    """Bits of an odd integer multiple: 0 for a power of two."""
+    mantissa, _ = np.frexp(value)
+    code = int(mantissa * 2.0**53)
+    code //= code & -code
+    return 0 if code == 1 else code.bit_length()

@@ -1,0 +1,226 @@
+"""Formats of all quantizers of a model, from observed ranges and from the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import keras
+import numpy as np
+
+from hgqify.calibrate.placement import place_activation, place_bias, place_weight
+from hgqify.calibrate.ranges import Range
+from hgqify.errors import CalibrationError
+from hgqify.layers import ActivationKind, QActivation, QBatchNormalization, QLayer, QLinear
+from hgqify.quantizers import Quantizer, QuantizerState
+
+BIAS_BITS = 20
+"""Most bits (sign excluded) of a bias: beyond them the bias alone would fill a float32 accumulator."""
+
+_TABLE_GRID = 2049  # points on which a tabulated function is examined
+
+
+def apply_ranges(layer: QLayer, ranges: Mapping[int | str, Range], *, margin: int) -> None:
+    """Set the formats of a layer's data quantizers; their widths (k + i + f) stay.
+
+    Args:
+        layer: a built layer.
+        ranges: by slot, index in `iqs` or 'oq'.
+        margin: additional integer bits where overflow wraps.
+
+    Raises:
+        CalibrationError: a slot without a range.
+    """
+    if isinstance(layer, QActivation) and layer.activation.kind is ActivationKind.TABLE:
+        apply_table(layer, _range_of(layer, ranges, 0))
+        return
+    for slot, quantizer in enumerate(layer.iqs):
+        apply_range(quantizer, _range_of(layer, ranges, slot), margin=margin)
+    if layer.oq is not None:
+        apply_range(layer.oq, _range_of(layer, ranges, "oq"), margin=margin)
+
+
+def apply_range(quantizer: Quantizer, observed: Range, *, margin: int) -> None:
+    """Set the format of one data quantizer from the range it sees."""
+    if quantizer.is_dummy:
+        return
+    state = quantizer.state()
+    shared = observed.reduce(state.f.shape)
+    wraps = not state.overflow.saturates
+    bits = place_activation(
+        shared.low,
+        shared.high,
+        total_width(state),
+        wraps=wraps,
+        margin=margin if wraps else 0,
+        frac=shared.frac,
+    )
+    quantizer.set_state(*bits)
+
+
+def apply_table(layer: QActivation, observed: Range) -> None:
+    """Set the formats of a lookup table: of its index, of its entries.
+
+    The index gets the fewest integer bits for which clipping the observed range changes no entry by more
+    than one LSB: beyond them a saturating function (tanh, sigmoid) gives nothing new, and each bit saved
+    halves the step of the index.
+    """
+    iq, oq = layer.iqs[0], layer.oq
+    if oq is None or iq.is_dummy or oq.is_dummy:
+        return
+    low, high = float(observed.low.min()), float(observed.high.max())
+    grid = np.linspace(low, high, _TABLE_GRID)
+    values = _evaluate(layer, grid)
+    if not np.isfinite(values).all():
+        raise CalibrationError(
+            f"{layer.activation.name} is not finite on the data's range",
+            where=layer.name,
+            received=f"[{low:.6g}, {high:.6g}]",
+            remedy="bound its input",
+        )
+    width = int(total_width(oq.state(np.zeros(1))).max())
+    out = place_activation(values.min(), values.max(), width, wraps=False)
+    oq.set_state(*(np.reshape(part, ()) for part in out))
+    width = int(total_width(iq.state()).max())
+    bits = place_activation(np.float64(low), np.float64(high), width, wraps=False)
+    tolerance = np.ldexp(1.0, -int(out.f))
+    k, i = int(bits.k), int(bits.i)
+    while width > 0 and i > -8:
+        top = np.ldexp(1.0, i - 1)
+        clipped = _evaluate(layer, np.clip(grid, -top * k, top - np.ldexp(1.0, k + i - 1 - width)))
+        if np.max(np.abs(clipped - values)) > tolerance:
+            break
+        i -= 1
+    iq.set_state(k, i, width - k - i if int(bits.k + bits.i + bits.f) > 0 else -i - k)
+
+
+def apply_weights(layer: QLayer) -> None:
+    """Set the formats of a layer's weights, then of its bias; the weights' widths stay.
+
+    Raises:
+        CalibrationError: a weight that is not finite.
+    """
+    if isinstance(layer, QBatchNormalization):
+        weight, _ = layer.scale_shift()
+    elif isinstance(layer, QLinear):
+        weight = np.asarray(keras.ops.convert_to_numpy(layer.kernel))
+    else:
+        return
+    quantizer = layer.kq
+    if quantizer is None or quantizer.is_dummy:
+        return
+    if not np.isfinite(weight).all():
+        raise CalibrationError(
+            "a weight is NaN or infinite", where=layer.name, remedy="train the model again"
+        )
+    axes = tuple(
+        n for n, (a, b) in enumerate(zip(quantizer.width_shape, weight.shape, strict=True)) if a != b
+    )
+    width = total_width(quantizer.state(weight))
+    quantizer.set_state(*place_weight(weight, axes, width))
+    apply_bias(layer)
+
+
+def apply_bias(layer: QLayer) -> None:
+    """Put a layer's bias on the LSB of its products."""
+    if layer.bq is None or layer.bq.is_dummy or not layer.iqs:
+        return
+    frac = product_frac(layer)
+    bias = layer.scale_shift()[1] if isinstance(layer, QBatchNormalization) else layer.bias
+    layer.bq.set_state(*place_bias(np.asarray(keras.ops.convert_to_numpy(bias)), frac, BIAS_BITS))
+
+
+def product_frac(layer: QLayer) -> np.ndarray:
+    """Fractional bits of a layer's finest product, per output channel: largest f_w + f_x.
+
+    A layer has many products per output; all are multiples of 2**-frac.
+    """
+    if layer.kq is None:
+        raise CalibrationError("the layer has no kernel", where=layer.name)
+    kernel_f, input_f = kernel_frac(layer), channel_frac(layer)
+    # Kernel axes, right to left: outputs, then inputs; a depthwise kernel and a scale pair one to one.
+    if isinstance(layer, QBatchNormalization):
+        return kernel_f + np.broadcast_to(input_f, kernel_f.shape)
+    if hasattr(layer, "depth_multiplier"):
+        per_channel = kernel_f.reshape(-1, *kernel_f.shape[-2:]).max(axis=0)
+        return (per_channel + input_f[:, None]).reshape(-1)
+    return kernel_f.reshape(-1, kernel_f.shape[-1]).max(axis=0) + int(input_f.max())
+
+
+def kernel_frac(layer: QLayer) -> np.ndarray:
+    """f of every weight of a layer's kernel (or scale), broadcast to its shape."""
+    quantizer = layer.kq
+    if quantizer is None:
+        raise CalibrationError("the layer has no kernel", where=layer.name)
+    if isinstance(layer, QBatchNormalization):
+        weight = layer.scale_shift()[0]
+    else:
+        weight = np.asarray(keras.ops.convert_to_numpy(layer.kernel))
+    return np.broadcast_to(live_frac(quantizer.state(weight)), weight.shape)
+
+
+def channel_axis(layer: QLayer) -> int:
+    """The channel axis of a layer's input, batch excluded."""
+    if isinstance(layer, QBatchNormalization):
+        return layer.axis if layer.axis < 0 else layer.axis - 1
+    return 0 if getattr(layer, "data_format", None) == "channels_first" else -1
+
+
+def channel_frac(layer: QLayer) -> np.ndarray:
+    """Largest f of each channel of a layer's (first) input, shape (channels,) or (1,) if all agree."""
+    return _per_channel(live_frac(layer.iqs[0].state()), channel_axis(layer))
+
+
+def channel_bound(layer: QLayer) -> np.ndarray:
+    """Largest magnitude of each channel of a layer's (first) input, shape (channels,) or (1,)."""
+    return _per_channel(bound(layer.iqs[0].state()), channel_axis(layer))
+
+
+def total_width(state: QuantizerState) -> np.ndarray:
+    """k + i + f; an element switched off (no bits) counts with the widest of its tensor."""
+    width = state.k + state.i + state.f
+    return np.where(width > 0, width, np.max(width, initial=0))
+
+
+def live_frac(state: QuantizerState) -> np.ndarray:
+    """f, with elements that have no bits counted like the coarsest of the tensor."""
+    live = state.k + state.i + state.f > 0
+    least = np.min(state.f, where=live, initial=np.iinfo(np.int32).max) if live.any() else 0
+    return np.where(live, state.f, least)
+
+
+def bound(state: QuantizerState) -> np.ndarray:
+    """Largest magnitude a format holds: 2**i if signed, 2**i - 2**-f if not, 0 without bits."""
+    live = state.k + state.i + state.f > 0
+    top = np.ldexp(1.0, state.i) - np.where(state.k > 0, 0.0, np.ldexp(1.0, -state.f))
+    return np.where(live, top, 0.0)
+
+
+def _per_channel(values: np.ndarray, axis: int) -> np.ndarray:
+    if values.ndim == 0:
+        return values.reshape(1)
+    return np.moveaxis(values, axis, -1).reshape(-1, values.shape[axis]).max(axis=0)
+
+
+def _range_of(layer: QLayer, ranges: Mapping[int | str, Range], slot: int | str) -> Range:
+    if slot not in ranges:
+        raise CalibrationError(
+            "no range was observed for this quantizer",
+            where=f"{layer.name}, {'output' if slot == 'oq' else f'input {slot}'}",
+            remedy="calibrate with the sites of the conversion that made the model",
+        )
+    return ranges[slot]
+
+
+def _evaluate(layer: QActivation, x: np.ndarray) -> np.ndarray:
+    tensor = keras.ops.convert_to_tensor(x.astype(np.float32))
+    return np.asarray(keras.ops.convert_to_numpy(layer.activation(tensor)), np.float64)
+
+
+def merged_range(ranges: Sequence[Range]) -> Range:
+    """One range for several tensors: element by element where shapes agree, else of all elements."""
+    result = ranges[0]
+    for other in ranges[1:]:
+        if result.low.shape != other.low.shape:
+            result, other = result.reduce(()), other.reduce(())
+        result = result.union(other)
+    return result

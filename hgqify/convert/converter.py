@@ -1,0 +1,220 @@
+"""From a canonical graph to a model of quantized layers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import keras
+
+from hgqify.convert import elementwise, linear, structure
+from hgqify.convert.describe import describe
+from hgqify.convert.edges import INPUT, Edges, quantize_edges
+from hgqify.convert.registry import Registry
+from hgqify.convert.report import ConversionReport
+from hgqify.convert.rules import Rule, Target, resolve
+from hgqify.convert.settings import ConvertSettings, SoftmaxPolicy
+from hgqify.convert.slots import Slots
+from hgqify.errors import UnsupportedLayerError
+from hgqify.graph import Graph, Node, assign_weights, build, canonicalize, layer_name
+from hgqify.layers import QBatchNormalization, QLayer, quantized_layers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """A quantizer on data, and the float tensors that stand for what it sees.
+
+    Attributes:
+        layer: Keras name of the layer that owns it.
+        slot: index in the layer's `iqs`, or 'oq'.
+        tensors: positions in the outputs of `Conversion.probe`; several for a layer called several times.
+    """
+
+    layer: str
+    slot: int | str
+    tensors: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Conversion:
+    """A model of quantized layers and what the later stages need to set it up.
+
+    Attributes:
+        model: the quantized model; its widths are placeholders until calibration.
+        clone: the same layers with every quantizer off: equals the float model up to rounding. Where the
+            final softmax was moved to the host, both give logits.
+        probe: float model whose outputs are the tensors that reach quantizers.
+        sites: which quantizer sees which output of the probe.
+        logits: for each model output, whether it lost a softmax (and so holds classification logits).
+        report: what became of every layer.
+        graph: the canonical float graph.
+    """
+
+    model: keras.Model
+    clone: keras.Model
+    probe: keras.Model
+    sites: tuple[Site, ...]
+    logits: tuple[bool, ...]
+    report: ConversionReport
+    graph: Graph
+
+
+def default_registry() -> Registry:
+    """A new registry with the converters of all supported kinds."""
+    return Registry({**linear.converters(), **elementwise.converters(), **structure.converters()})
+
+
+def plan(
+    graph: Graph,
+    settings: ConvertSettings | None = None,
+    rules: Sequence[Rule] = (),
+    *,
+    registry: Registry | None = None,
+) -> ConversionReport:
+    """What a conversion would do to every layer, without doing it.
+
+    Args:
+        graph: a model as `graph.read` gives it.
+        settings, rules, registry: as for `convert`.
+
+    Returns:
+        The report; refused layers are entries in it, not errors.
+
+    Raises:
+        RuleError: a rule that matches nothing.
+    """
+    return _Planner(graph, settings, rules, registry).report
+
+
+def convert(
+    graph: Graph,
+    settings: ConvertSettings | None = None,
+    rules: Sequence[Rule] = (),
+    *,
+    registry: Registry | None = None,
+) -> Conversion:
+    """Make the quantized model of a graph, with the graph's float weights.
+
+    Args:
+        graph: a model as `graph.read` gives it; it is brought into canonical form first.
+        settings: what to aim at; None for the defaults.
+        rules: exceptions for some layers; the first that matches a layer wins.
+        registry: converters by kind; None for `default_registry`.
+
+    Raises:
+        UnsupportedLayerError: lists every refused layer with its remedy.
+        RuleError: a rule that matches nothing, or settings that contradict each other.
+    """
+    planner = _Planner(graph, settings, rules, registry)
+    planner.report.raise_refused()
+    model = planner.build(quantize=True)
+    tensors, sites = planner.sites()
+    return Conversion(
+        model=model,
+        clone=planner.build(quantize=False),
+        probe=build(dataclasses.replace(planner.graph, output_structure=tensors)),
+        sites=sites,
+        logits=planner.logits,
+        report=planner.report,
+        graph=planner.graph,
+    )
+
+
+class _Planner:
+    """One conversion: canonical graph, edges, targets, report."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        settings: ConvertSettings | None,
+        rules: Sequence[Rule],
+        registry: Registry | None,
+    ) -> None:
+        self.settings = ConvertSettings() if settings is None else settings
+        self.registry = default_registry() if registry is None else registry
+        strip = self.settings.softmax is SoftmaxPolicy.LOGITS
+        self.graph, events = canonicalize(graph, strip_softmax=strip)
+        self.edges: Edges = quantize_edges(self.graph)
+        self.targets: Mapping[str, Target] = resolve(self.edges.graph.nodes, rules, self.settings)
+        self.names: dict[str, str] = {}
+        self.refusals: dict[str, UnsupportedLayerError] = {}
+        for node in self.edges.graph:
+            if node.kind != INPUT:
+                self._try(node)
+        self.report = describe(
+            graph,
+            self.edges,
+            events,
+            self.refusals,
+            self.targets,
+            {n.name: layer_name(n) for n in self.edges.graph},
+        )
+        removed = {event.layer for event in events if event.pass_name == "strip-output-softmax"}
+        self.logits = tuple(
+            any(path in removed for path in _paths_of_output(graph, name)) for name in graph.outputs
+        )
+
+    def _try(self, node: Node) -> None:
+        try:
+            self._layer(node, quantize=True)
+        except UnsupportedLayerError as error:
+            self.refusals[node.name] = error
+
+    def _layer(self, node: Node, *, quantize: bool) -> keras.layers.Layer:
+        slots = Slots(
+            name=node.layer or layer_name(node),
+            target=self.targets[node.name],
+            quantize=quantize,
+            input_shape=self.edges.graph[node.inputs[0]].shape,
+            from_input=tuple(self.edges.from_input(name) for name in node.inputs),
+            is_output=node.name in self.edges.own_output,
+        )
+        return self.registry.find(node)(node, slots)
+
+    def build(self, *, quantize: bool) -> keras.Model:
+        """The model, with dummy quantizers if not ``quantize``."""
+
+        def factory(node: Node) -> keras.layers.Layer:
+            self.names[node.shared or node.name] = node.layer
+            return self._layer(node, quantize=quantize)
+
+        model = build(self.edges.graph, factory, assign=_assign)
+        for layer in quantized_layers(model):
+            if isinstance(layer, QBatchNormalization):
+                layer.refresh()
+        return model
+
+    def sites(self) -> tuple[list[str], tuple[Site, ...]]:
+        """The tensors to observe (node names of the canonical graph), and who needs them."""
+        tensors: dict[str, int] = {}
+        seen: dict[tuple[str, int | str], list[int]] = {}
+        for node in self.edges.graph:
+            if node.kind == INPUT:
+                continue
+            layer = self.names[node.shared or node.name]
+            slots = dict(enumerate(node.inputs)) | (
+                {"oq": node.name} if node.name in self.edges.own_output else {}
+            )
+            for slot, name in slots.items():
+                source = self.edges.tensor[name]
+                position = tensors.setdefault(source, len(tensors))
+                seen.setdefault((layer, slot), []).append(position)
+        return list(tensors), tuple(
+            Site(layer=layer, slot=slot, tensors=tuple(dict.fromkeys(positions)))
+            for (layer, slot), positions in seen.items()
+        )
+
+
+def _paths_of_output(graph: Graph, name: str) -> tuple[str, ...]:
+    return graph[name].origin
+
+
+def _assign(layer: keras.layers.Layer, node: Node) -> None:
+    """Copy float weights into a quantized layer; its quantizers' widths have the same kind of variables,
+    so weights go by attribute."""
+    if not isinstance(layer, QLayer):
+        assign_weights(layer, node)
+        return
+    for key, value in node.weights.items():
+        getattr(layer, key).assign(value)

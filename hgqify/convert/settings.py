@@ -1,0 +1,146 @@
+"""What a conversion aims at where no rule says otherwise."""
+
+from __future__ import annotations
+
+import difflib
+import enum
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+from hgqify.errors import PrecisionError, RuleError
+from hgqify.fixed import Overflow, Rounding, as_overflow, as_rounding
+
+WIDTH_LIMIT = 24  # bits of a float32 significand: wider operands could never be proved exact in Keras
+
+
+class Granularity(enum.StrEnum):
+    """Along which axes of a tensor the widths of a quantizer may differ."""
+
+    TENSOR = "tensor"
+    CHANNEL = "channel"
+    ELEMENT = "element"
+
+
+class IOType(enum.StrEnum):
+    """How hls4ml passes tensors: all elements at once, or one position after another."""
+
+    PARALLEL = "io_parallel"
+    STREAM = "io_stream"
+
+
+class SoftmaxPolicy(enum.StrEnum):
+    """What to do with a softmax at the end of the model."""
+
+    LOGITS = "logits"
+    REFUSE = "refuse"
+
+
+_Choice = TypeVar("_Choice", bound=enum.StrEnum)
+
+
+def as_choice(kind: type[_Choice], value: object, name: str) -> _Choice:
+    """``value`` as a member of ``kind``; its text is accepted too.
+
+    Raises:
+        RuleError: no such member; names the closest.
+    """
+    try:
+        return kind(value)
+    except ValueError:
+        near = difflib.get_close_matches(str(value), [str(v) for v in kind], n=1, cutoff=0.0)
+        raise RuleError(
+            f"{name} does not know this value",
+            received=repr(value),
+            remedy=f"use one of {', '.join(kind)}; the closest is {near[0]}",
+        ) from None
+
+
+def check_bits(name: str, value: Any, low: int = 1) -> None:
+    """Refuse a width that is no whole number in [low, WIDTH_LIMIT].
+
+    Raises:
+        RuleError: names the setting and its bounds.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= WIDTH_LIMIT:
+        raise RuleError(
+            f"{name} must be a whole number of bits from {low} to {WIDTH_LIMIT}", received=repr(value)
+        )
+
+
+def check_modes(obj: Any) -> None:
+    """Turn texts in the mode fields of a frozen settings object into enum members, in place.
+
+    Raises:
+        RuleError: an unknown mode; names the closest.
+    """
+    try:
+        if obj.overflow is not None:
+            object.__setattr__(obj, "overflow", as_overflow(obj.overflow))
+        if obj.rounding is not None:
+            object.__setattr__(obj, "rounding", as_rounding(obj.rounding))
+    except PrecisionError as error:
+        raise RuleError(error.what, received=error.received, remedy=error.remedy) from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertSettings:
+    """Targets of a conversion; every width counts all bits of a number, the sign included.
+
+    Attributes:
+        weight_bits: width of kernels (symmetric around zero).
+        activation_bits: width of what enters a multiplication or an average.
+        merge_bits: width of what enters an addition, subtraction, maximum or minimum: adders are
+            cheap beside multipliers, so sums of branches keep more bits.
+        input_bits: width of the model inputs. Data on a coarser grid (integers) takes fewer.
+        output_bits: width of the model outputs.
+        table_in_bits: width of what indexes a lookup table; the table has 2**bits entries.
+        table_out_bits: width of the entries of a lookup table.
+        weight_granularity: along which axes the widths of weights differ.
+        activation_granularity: the same for activations. Streams have one format per tensor.
+        overflow: of activations inside the model. Inputs and outputs always saturate.
+        rounding: of activations.
+        io_type: how the firmware passes tensors.
+        softmax: what happens to a softmax at the end of the model.
+
+    Raises:
+        RuleError: an impossible value or combination.
+    """
+
+    weight_bits: int = 8
+    activation_bits: int = 8
+    merge_bits: int = 10
+    input_bits: int = 10
+    output_bits: int = 16
+    table_in_bits: int = 10
+    table_out_bits: int = 10
+    weight_granularity: Granularity = Granularity.CHANNEL
+    activation_granularity: Granularity = Granularity.TENSOR
+    overflow: Overflow = Overflow.SAT
+    rounding: Rounding = Rounding.RND
+    io_type: IOType = IOType.PARALLEL
+    softmax: SoftmaxPolicy = SoftmaxPolicy.LOGITS
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if field.name.endswith("_bits"):
+                # One bit of a signed weight is its sign: nothing would be left.
+                check_bits(field.name, getattr(self, field.name), low=2 if field.name == "weight_bits" else 1)
+        for name in ("weight_granularity", "activation_granularity"):
+            object.__setattr__(self, name, as_choice(Granularity, getattr(self, name), name))
+        object.__setattr__(self, "io_type", as_choice(IOType, self.io_type, "io_type"))
+        object.__setattr__(self, "softmax", as_choice(SoftmaxPolicy, self.softmax, "softmax"))
+        check_modes(self)
+        check_stream(self.io_type, self.activation_granularity, "activation_granularity")
+
+
+def check_stream(io_type: IOType, granularity: Granularity | None, name: str) -> None:
+    """Streams carry one format per tensor: refuse anything finer for activations.
+
+    Raises:
+        RuleError: states the conflict and both ways out.
+    """
+    if io_type is IOType.STREAM and granularity not in (None, Granularity.TENSOR):
+        raise RuleError(
+            f"{name}={str(granularity)!r} cannot be built with io_stream, which has one format per tensor",
+            remedy="use io_type='io_parallel', or activation_granularity='tensor'",
+        )

@@ -1,0 +1,124 @@
+"""The quantizers of one layer, as configs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hgqify.convert.rules import Target
+from hgqify.convert.settings import Granularity
+from hgqify.fixed import Overflow
+from hgqify.quantizers import QuantizerConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slots:
+    """Makes the quantizer configs of one layer; a converter asks for those its layer has.
+
+    Configs carry the *width* (k + i + f) that rules and settings ask for; calibration moves the binary
+    point and keeps the width.
+
+    Attributes:
+        name: Keras name of the layer.
+        target: widths, granularities and modes.
+        quantize: False makes every quantizer a dummy, so that the layer equals its float origin.
+        input_shape: shape of the first input, without the batch axis.
+        from_input: for each input of the layer, whether it comes straight from a model input.
+        is_output: whether the layer's output is a model output that needs a quantizer.
+    """
+
+    name: str
+    target: Target
+    quantize: bool
+    input_shape: tuple[int, ...]
+    from_input: tuple[bool, ...]
+    is_output: bool
+
+    @property
+    def common(self) -> dict[str, Any]:
+        """Constructor arguments every quantized layer takes."""
+        # The price of EBOPs belongs to whoever trains for a budget; without one it stays out of the loss.
+        return {"name": self.name, "dtype": "float32", "enable_ebops": False}
+
+    def kernel(self, channel_axes: tuple[int, ...]) -> QuantizerConfig:
+        """A weight: symmetric and saturating, so that its width and range stay put in training."""
+        return self._constant("weight", self.target.weight_bits, self.target.weight_granularity, channel_axes)
+
+    def bias(self) -> QuantizerConfig:
+        """A bias: one format per channel, wide until calibration puts it on the products' LSB."""
+        return self._constant("bias", 16, Granularity.CHANNEL, (-1,))
+
+    def operand(self, index: int = 0, *, channel_axis: int = -1) -> QuantizerConfig:
+        """An input that is multiplied or averaged."""
+        bits = self.target.input_bits if self.from_input[index] else self.target.activation_bits
+        return self._data(bits, self.target.overflow, channel_axis)
+
+    def addend(self, index: int) -> QuantizerConfig:
+        """An input that is added or compared."""
+        bits = self.target.input_bits if self.from_input[index] else self.target.merge_bits
+        return self._data(bits, self.target.overflow, -1)
+
+    def table_index(self) -> QuantizerConfig:
+        """The input of a lookup table: one format, and its ends stand for all that lies beyond."""
+        return self._data(self.target.table_in_bits, Overflow.SAT, -1, Granularity.TENSOR)
+
+    def table_entry(self) -> QuantizerConfig:
+        """The entries of a lookup table."""
+        bits = self.target.output_bits if self.is_output else self.target.table_out_bits
+        return self._config("table", k0=1, i0=0, b0=bits - 1, q_type="kbi", overflow_mode=Overflow.SAT)
+
+    def model_input(self) -> QuantizerConfig:
+        """A model input: saturates, whatever the data does."""
+        return self._data(self.target.input_bits, Overflow.SAT, -1)
+
+    def model_output(self) -> QuantizerConfig:
+        """A model output in a layer of its own: saturates."""
+        return self._data(self.target.output_bits, Overflow.SAT, -1, Granularity.TENSOR)
+
+    def output(self) -> QuantizerConfig | None:
+        """The output quantizer of a layer: one only where its output leaves the model."""
+        return self.model_output() if self.is_output else None
+
+    def _data(
+        self, bits: int, overflow: Overflow, channel_axis: int, granularity: Granularity | None = None
+    ) -> QuantizerConfig:
+        axes: Mapping[Granularity, dict[str, Any]] = {
+            Granularity.TENSOR: {"heterogeneous_axis": ()},
+            Granularity.CHANNEL: {"heterogeneous_axis": (channel_axis,)},
+            Granularity.ELEMENT: {"homogeneous_axis": (0,)},
+        }
+        return self._config(
+            "datalane",
+            q_type="kif",
+            k0=1,
+            i0=0,
+            f0=bits - 1,
+            overflow_mode=overflow,
+            **axes[granularity or self.target.activation_granularity],
+        )
+
+    def _constant(
+        self, place: str, bits: int, granularity: Granularity, channel_axes: tuple[int, ...]
+    ) -> QuantizerConfig:
+        axes: Mapping[Granularity, dict[str, Any]] = {
+            Granularity.TENSOR: {"heterogeneous_axis": ()},
+            Granularity.CHANNEL: {"heterogeneous_axis": channel_axes},
+            Granularity.ELEMENT: {"homogeneous_axis": ()},
+        }
+        return self._config(
+            place,
+            q_type="kbi",
+            k0=1,
+            b0=bits - 1,
+            i0=0,
+            overflow_mode=Overflow.SAT_SYM,
+            **axes[granularity],
+        )
+
+    def _config(self, place: str, *, q_type: str, **options: Any) -> QuantizerConfig:
+        if not self.quantize or self.target.keep_float:
+            q_type = "dummy"
+        # Weights round to the nearest code: their rounding costs nothing in hardware.
+        rounding = self.target.rounding if place == "datalane" else "RND"
+        return QuantizerConfig(q_type, place, round_mode=rounding, **options)
