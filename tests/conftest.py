@@ -10,5 +10,5 @@ from hypothesis import HealthCheck, settings
 # No deadlines: the first call of a jitted function compiles it, and CI machines stall.
 _common = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("dev", max_examples=100, **_common)
-settings.register_profile("ci", max_examples=500, derandomize=True, print_blob=True, **_common)
+settings.register_profile("ci", max_examples=250, derandomize=True, print_blob=True, **_common)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))

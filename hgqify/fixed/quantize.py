@@ -13,6 +13,9 @@ Where ``ap_fixed`` (headers of AMD Vitis HLS, as hls4ml ships them) departs from
   bits of r when D equals their top bit, else invert them all and set the top bit to D. D comes from *before*
   the rounding carry, so that a value rounded up across the end of a period lands at its other side.
 * WRAP_SM without sign does not exist: ``ap_ufixed`` ends the program. It is refused here.
+* Assigning one ``ap_fixed`` to another fails an assertion of the headers when every bit of the source lies
+  more than one place below the target's LSB, f_source - f_target > W_source, unless the target truncates:
+  C simulation aborts. The codes are defined here all the same; generated C++ must avoid the assignment.
 * -0.0 is 0, and no value returned is ever -0.0.
 """
 
