@@ -2,6 +2,7 @@
 
 from hgqify.graph.build import assign_weights, build, float_factory, layer_name
 from hgqify.graph.canonical import canonicalize, default_passes
+from hgqify.graph.load import load_model
 from hgqify.graph.model import Call, Graph, Node, Ref
 from hgqify.graph.passes import Event, Pass, PassResult
 from hgqify.graph.read import read
@@ -20,5 +21,6 @@ __all__ = [
     "default_passes",
     "float_factory",
     "layer_name",
+    "load_model",
     "read",
 ]

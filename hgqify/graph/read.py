@@ -23,6 +23,9 @@ _DROPPED_SUFFIXES = ("_initializer", "_regularizer", "_constraint")
 # Call arguments that Keras passes around and that do not change a model at inference when unset.
 _NEUTRAL_ARGUMENTS = {"training": (None, False), "mask": (None,), "return_attention_scores": (False,)}
 
+_PROBE_BATCH = 3
+"""Samples in a call that only serves to learn an output's shape."""
+
 
 def read(model: keras.Model) -> Graph:
     """Read a Sequential or Functional model.
@@ -314,7 +317,11 @@ def _is_in(value: Any, options: tuple[Any, ...]) -> bool:
 
 def _output_specs(operation: keras.Operation, name: str, args: tuple, kwargs: dict[str, Any]) -> Any:
     try:
-        return operation.compute_output_spec(*args, **kwargs)
+        specs = operation.compute_output_spec(*args, **kwargs)
+        if any(None in tensor.shape[1:] for tensor in _flatten(specs)):
+            # Some layers (EinsumDense) do not infer what they could; what they really return tells.
+            specs = _map(_as_spec, operation(*_map(_as_zeros, args), **_map(_as_zeros, kwargs)))
+        return specs
     except (NotImplementedError, TypeError, ValueError) as error:
         raise UnsupportedLayerError(
             "the shape of the output cannot be inferred",
@@ -322,6 +329,18 @@ def _output_specs(operation: keras.Operation, name: str, args: tuple, kwargs: di
             received=f"{type(operation).__name__}: {str(error).strip().splitlines()[0]}",
             remedy="give the layer a compute_output_shape() or replace it",
         ) from error
+
+
+def _as_zeros(value: Any) -> Any:
+    if not isinstance(value, keras.KerasTensor):
+        return value
+    return keras.ops.zeros((_PROBE_BATCH, *value.shape[1:]), dtype=value.dtype)
+
+
+def _as_spec(value: Any) -> keras.KerasTensor:
+    shape = tuple(value.shape)
+    batch = None if shape[:1] == (_PROBE_BATCH,) else shape[0]
+    return keras.KerasTensor((batch, *shape[1:]), dtype=keras.backend.standardize_dtype(value.dtype))
 
 
 def _output_shape(name: str, operation: keras.Operation, tensor: keras.KerasTensor) -> tuple[int, ...]:
