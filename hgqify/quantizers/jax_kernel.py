@@ -18,7 +18,7 @@ def jax_kernel(
     The backward pass is one elementwise expression and, for shared widths, one reduction per width. What
     nobody asks for (the gradient of a width that is not trained) is removed by the compiler.
     """
-    return _kernel(rounding, overflow, x, k, i, f, noise)
+    return _compiled(rounding, overflow, x, k, i, f, noise)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -59,3 +59,6 @@ def _reduced(gradient: Any, operand: Any) -> Any:
 
 
 _kernel.defvjp(_forward, _backward)
+
+# Outside a jitted function this is one compiled call instead of some forty; inside, it is inlined.
+_compiled = jax.jit(_kernel, static_argnums=(0, 1), inline=True)

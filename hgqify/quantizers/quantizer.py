@@ -8,18 +8,26 @@ import numpy as np
 import numpy.typing as npt
 
 from hgqify.errors import PrecisionError
-from hgqify.fixed import Overflow, Rounding, deployed
+from hgqify.fixed import Rounding, deployed
 from hgqify.quantizers.axes import shared_axes, width_shape
-from hgqify.quantizers.config import EXPONENT_LIMIT, MAX_BITS, QuantizerConfig
-from hgqify.quantizers.float_bits import ste
+from hgqify.quantizers.config import EXPONENT_LIMIT, QuantizerConfig
 from hgqify.quantizers.kernel import active_kernel
 from hgqify.quantizers.kinds import Place, QType
-from hgqify.quantizers.ranges import int_bits, integer_bits, rounds_negative
+from hgqify.quantizers.ranges import int_bits, rounds_negative
 from hgqify.quantizers.state import QuantizerState
+from hgqify.quantizers.widths import (
+    Widths,
+    as_integers,
+    bits_in_use,
+    checked,
+    clipped,
+    fraction_in_use,
+    fraction_of_constant,
+    magnitude_bits,
+    track,
+)
 
 ops: Any = keras.ops  # typed as if every operation could return None
-
-_LEAST_BITS = -20  # of kbi: far below 0 nothing changes, and f = b - i stays within float32's exponents
 
 
 @keras.saving.register_keras_serializable("hgqify")
@@ -142,65 +150,23 @@ class Quantizer(keras.layers.Layer):
             return deployed(mode), None
         return mode, keras.random.uniform(ops.shape(x), dtype="float32", seed=self.seed_generator)
 
-    def _clipped(self, variable: Any, low: Any, high: Any) -> Any:
-        """The variable rounded to an integer and clipped, with the gradient of the identity."""
-        value = ops.convert_to_tensor(variable)
-        return ste(ops.clip(ops.round(value), low, high), value)
+    def _widths(self) -> Widths:
+        """k, i and f in use, where they come from variables."""
+        i = clipped(self.i)
+        return Widths(ops.convert_to_tensor(self.k), i, fraction_in_use(self.config, self._width, i))
 
-    def _widths(self, i: Any = None) -> tuple[Any, Any, Any]:
-        """k, i, f as integers in use; i from the variable unless given."""
-        if i is None:
-            i = self._clipped(self.i, -EXPONENT_LIMIT, EXPONENT_LIMIT)
-        return ops.convert_to_tensor(self.k), i, self._fraction(i)
-
-    def _fraction(self, i: Any) -> Any:
-        """f in use beside integer bits ``i``."""
-        cap = self.config.max_bits
-        if self.config.q_type is QType.KBI:
-            return self._clipped(self.b, _LEAST_BITS, cap) - i
-        limit = ops.minimum(float(EXPONENT_LIMIT), cap - ops.stop_gradient(i))
-        return self._clipped(self.f, -EXPONENT_LIMIT, limit)
+    @property
+    def _width(self) -> Any:
+        return self.b if self.config.q_type is QType.KBI else self.f
 
     def _derived_f(self, x: Any, mode: Rounding, noise: Any) -> Any:
-        """f in use for the constant ``x``, such that the derived i and it make at most ``max_bits``."""
-        f = self._clipped(self.f, -EXPONENT_LIMIT, EXPONENT_LIMIT)
-        if self.config.max_bits >= MAX_BITS:
-            return f  # a float32 weight has no more significant bits than that, whatever f is
-        x = ops.stop_gradient(x)
-        # Fewer fractional bits can round the largest value up to the next power of two, once.
-        for _ in range(2):
-            rounded = active_kernel()(x, None, None, f, mode, None, noise)
-            f = ste(ops.minimum(f, self.config.max_bits - self._magnitude_bits(rounded)), f)
-        return f
+        return fraction_of_constant(self.config, self.f, x, self.shared_axes, mode, noise)
 
-    def _magnitude_bits(self, rounded: Any) -> Any:
-        """Integer bits of the largest magnitude among values that share a width, float32, no gradient."""
-        largest = ops.max(ops.abs(rounded), axis=self.shared_axes, keepdims=True)
-        return ops.cast(integer_bits(ops.zeros_like(largest), largest, True), "float32")
-
-    def _track(self, x: Any) -> tuple[Any, Any, Any]:
-        """Include the range of ``x`` in the tracked one; k, i, f afterwards."""
-        x = ops.stop_gradient(x)
-        low = ops.min(x, axis=self.shared_axes, keepdims=True)
-        high = ops.max(x, axis=self.shared_axes, keepdims=True)
-        kernel, mode = active_kernel(), self.config.round_mode
-        k, i = ops.convert_to_tensor(self.k), ops.round(ops.convert_to_tensor(self.i))
-        # Growing i can lower f (kbi, or at max_bits), and coarser rounding can reach one power of two more.
-        for _ in range(2):
-            f = ops.stop_gradient(self._fraction(i))
-            if mode.is_stochastic:
-                least = kernel(low, None, None, f, Rounding.TRN, None)
-                most = -kernel(-high, None, None, f, Rounding.TRN, None)
-            else:
-                least = kernel(low, None, None, f, mode, None)
-                most = kernel(high, None, None, f, mode, None)
-            k = ops.maximum(k, ops.cast(least < 0, "float32"))
-            needed = integer_bits(least, most, self.config.overflow_mode is Overflow.SAT_SYM)
-            i = ops.maximum(i, ops.cast(needed, "float32"))
-        i = ops.clip(i, -EXPONENT_LIMIT, EXPONENT_LIMIT)
-        self.k.assign(k)
-        self.i.assign(i)
-        return k, i, self._fraction(i)
+    def _track(self, x: Any) -> Widths:
+        widths = track(self.config, self.k, self.i, self._width, x, self.shared_axes)
+        self.k.assign(widths.k)
+        self.i.assign(widths.i)
+        return widths
 
     def bits(self, x: Any = None) -> Any:
         """max(i + f, 0): bits without sign, float32, of the shape of the widths without the batch axis.
@@ -217,9 +183,9 @@ class Quantizer(keras.layers.Layer):
             mode = deployed(self.config.round_mode)
             f = self._derived_f(x, mode, None)
             rounded = active_kernel()(x, None, None, ops.stop_gradient(f), mode, None)
-            total = self._magnitude_bits(rounded) + f
+            total = magnitude_bits(rounded, self.shared_axes) + f
         elif self.config.q_type is QType.KBI:
-            total = self._clipped(self.b, _LEAST_BITS, self.config.max_bits)
+            total = bits_in_use(self.config, self.b)
         else:
             _, i, f = self._widths()
             total = i + f
@@ -240,13 +206,13 @@ class Quantizer(keras.layers.Layer):
         rounding, overflow = deployed(self.config.round_mode), self.config.overflow_mode
         if self.derives_range:
             x = ops.cast(weights, "float32")
-            f = _integers(self._derived_f(x, rounding, None))
+            f = as_integers(self._derived_f(x, rounding, None))
             values = np.asarray(ops.convert_to_numpy(x), np.float64)
             low, high = (reduce(values, axis=self.shared_axes, keepdims=True) for reduce in (np.min, np.max))
             k = rounds_negative(low, f, rounding=rounding).astype(np.int64)
             i = int_bits(low, high, f, rounding=rounding, overflow=overflow)
         else:
-            k, i, f = (_integers(width) for width in self._widths())
+            k, i, f = (as_integers(width) for width in self._widths())
         if not self.config.place.is_constant:
             k, i, f = k[0], i[0], f[0]
         return QuantizerState(k=k, i=i, f=f, rounding=rounding, overflow=overflow)
@@ -263,7 +229,10 @@ class Quantizer(keras.layers.Layer):
             PrecisionError: for 'dummy', before ``build``, a shape that does not fit, or values out of range.
         """
         self._need_format(())
-        parts = {name: self._checked(name, value) for name, value in (("k", k), ("i", i), ("f", f))}
+        parts = {
+            name: checked(name, value, self.width_shape, str(self.path))
+            for name, value in (("k", k), ("i", i), ("f", f))
+        }
         if not self.derives_range:
             old_i = ops.convert_to_numpy(self.i)
             if parts["k"] is not None:
@@ -283,28 +252,6 @@ class Quantizer(keras.layers.Layer):
             self._need_format(())
             self.i.assign(np.full(self.width_shape, -EXPONENT_LIMIT, np.float32))
             self.k.assign(np.full(self.width_shape, self.config.k0, np.float32))
-
-    def _checked(self, name: str, value: npt.ArrayLike | None) -> npt.NDArray[np.float32] | None:
-        if value is None:
-            return None
-        array = np.asarray(value, np.float32)
-        try:
-            array = np.broadcast_to(array, self.width_shape)
-        except ValueError:
-            raise PrecisionError(
-                f"{name} does not fit the granularity of this quantizer",
-                where=self.path,
-                received=f"shape {np.shape(value)} for widths of shape {self.width_shape}",
-                remedy="reduce it over the shared axes, or choose a finer granularity",
-            ) from None
-        valid = np.isin(array, (0, 1)) if name == "k" else np.abs(array) <= EXPONENT_LIMIT
-        if not np.all(valid):
-            raise PrecisionError(
-                "k must be 0 or 1" if name == "k" else f"{name} must lie within +-{EXPONENT_LIMIT}",
-                where=self.path,
-                received=f"{array[~valid].flat[0]}",
-            )
-        return array
 
     def _need_format(self, tensor: Any) -> None:
         if self.is_dummy:
@@ -338,7 +285,3 @@ class Quantizer(keras.layers.Layer):
         base = super().get_config()
         base.pop("dtype", None)
         return base | {"config": self.config.get_config(), "seed": self.seed}
-
-
-def _integers(width: Any) -> npt.NDArray[np.int64]:
-    return np.rint(ops.convert_to_numpy(width)).astype(np.int64)
