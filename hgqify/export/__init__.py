@@ -1,0 +1,30 @@
+"""The fixed program printed as an hls4ml project, simulated, and compared code for code.
+
+Write
+    write_project, ProjectOptions, BACKENDS, IO_TYPES
+Simulate
+    compile_project, CSimulation, compiler
+Compare
+    compare, Comparison, CheckReport, Place, random_inputs
+"""
+
+from hgqify.export.check import compare
+from hgqify.export.compare import CheckReport, Comparison, Place
+from hgqify.export.csim import CSimulation, compile_project, compiler
+from hgqify.export.project import BACKENDS, IO_TYPES, ProjectOptions, write_project
+from hgqify.export.stimuli import random_inputs
+
+__all__ = [
+    "BACKENDS",
+    "IO_TYPES",
+    "CSimulation",
+    "CheckReport",
+    "Comparison",
+    "Place",
+    "ProjectOptions",
+    "compare",
+    "compile_project",
+    "compiler",
+    "random_inputs",
+    "write_project",
+]

@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -170,10 +169,3 @@ def compile_project(directory: Path, *, optimization: str = "-O1") -> CSimulatio
         # Weights are read from text files on the first call: make it while the copy is there.
         simulation.run([np.zeros((1, *shape)) for shape in layout.inputs])
         return simulation
-
-
-def platform_note() -> str | None:
-    """Why C simulation cannot run here, or None."""
-    if sys.platform == "win32":
-        return "C simulation needs Linux or macOS"
-    return None if compiler() else "no C++ compiler (g++) was found, so C simulation was not run"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from hgqify.errors import ExportError
-from hgqify.export.context import Context
+from hgqify.export.context import Context, renamed
+from hgqify.export.plan import coarsest
 from hgqify.export.spec import LayerSpec
 from hgqify.export.types import HlsType, constant_type
+from hgqify.fixed import Rounding
 from hgqify.precision import ops
 from hgqify.precision.program import Node
 
@@ -21,7 +23,7 @@ def quantize(node: Node, context: Context) -> list[LayerSpec]:
         raise TypeError(type(op))
     zero = bool(np.all(op.k + op.i + op.f <= 0))
     if op.is_uniform and not zero:
-        return [context.cast(node)]
+        return _wide_enough(node, op, context, context.cast(node))
     if context.plan.streams:
         raise ExportError(
             "io_stream needs one format for the whole tensor, and here formats differ between elements",
@@ -32,19 +34,31 @@ def quantize(node: Node, context: Context) -> list[LayerSpec]:
     shape = (1, *node.shape)
     k, width = (np.broadcast_to(a, shape) for a in (op.k, np.maximum(op.k + op.i + op.f, 0)))
     integer = np.where(width > 0, np.broadcast_to(op.k + op.i, shape), 0)
-    return [
-        context.spec(
-            node,
-            "FixedPointQuantizer",
-            attributes={
-                "mask_kbi": tuple(a.astype(np.int16) for a in (k, width, integer)),
-                "RND": op.rounding.value,
-                "SAT": op.overflow.value,
-                "fusible": False,
-                "overrides": {},
-            },
-        )
-    ]
+    mask = context.spec(
+        node,
+        "FixedPointQuantizer",
+        attributes={
+            "mask_kbi": tuple(a.astype(np.int16) for a in (k, width, integer)),
+            "RND": op.rounding.value,
+            "SAT": op.overflow.value,
+            "fusible": False,
+            "overrides": {},
+        },
+    )
+    return _wide_enough(node, op, context, mask)
+
+
+def _wide_enough(node: Node, op: ops.Quantize, context: Context, spec: LayerSpec) -> list[LayerSpec]:
+    """``ap_fixed`` aborts on rounding off more bits than its operand has: then widen the operand first."""
+    held = context.type_of(node.inputs[0])
+    missing = held.f - coarsest(op) - held.width
+    if op.rounding is Rounding.TRN or missing <= 0:
+        return [spec]
+    wider = HlsType(k=held.k, i=held.i + missing, f=held.f)
+    widened = renamed(
+        context.cast(node), name=f"{spec.name}_wide", types={**spec.types, "result": wider}, node=None
+    )
+    return [widened, renamed(spec, inputs=(widened.name,))]
 
 
 def merge(node: Node, context: Context) -> list[LayerSpec]:

@@ -137,7 +137,7 @@ def make_plan(program: Program, io_type: str) -> Plan:
         if isinstance(node.op, ops.Quantize) and node.op.is_uniform and not _is_zero(node.op):
             producer = program.by_name[node.inputs[0]]
             alone = len(program.consumers[producer.name]) == 1 and producer.name not in program.outputs
-            if alone and isinstance(producer.op, _CASTING):
+            if alone and isinstance(producer.op, _CASTING) and not _falls_below(producer, node.op):
                 absorbed[node.name] = producer.name
     absorbs = {producer: quantizer for quantizer, producer in absorbed.items()}
 
@@ -155,6 +155,23 @@ def make_plan(program: Program, io_type: str) -> Plan:
         else:
             result[node.name] = exact_type(info_of(node))
     return Plan(program=program, result=result, absorbed=absorbed, io_type=io_type)
+
+
+def coarsest(op: ops.Quantize) -> int:
+    """Least fractional bits among the elements that are not always zero."""
+    live = np.broadcast_to(op.k + op.i + op.f > 0, op.f.shape if op.f.shape else (1,))
+    return int(np.min(np.broadcast_to(op.f, live.shape)[live], initial=2**20))
+
+
+def _falls_below(producer: Node, op: ops.Quantize) -> bool:
+    """Whether every value of the producer lies below half of the quantizer's least significant bit.
+
+    ``ap_fixed`` aborts where such a number is rounded: its type has fewer bits than are cut off.
+    """
+    if producer.info is None or op.rounding is Rounding.TRN:
+        return False
+    held = exact_type(producer.info)
+    return held.f - coarsest(op) > held.width
 
 
 def _input_type(node: Node, program: Program) -> HlsType:

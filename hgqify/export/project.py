@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 
 from hgqify.errors import ExportError
+from hgqify.export.hoist import hoist_quantizers
 from hgqify.export.printing import Printed, print_program
 from hgqify.export.spec import LayerSpec
 from hgqify.export.types import HlsType
+from hgqify.precision.backward import formats
 from hgqify.precision.program import Program
 
 LAYOUT_FILE = "hgqify_layout.json"
@@ -62,7 +64,7 @@ class ProjectOptions:
 
 
 def write_project(program: Program, directory: Path, options: ProjectOptions) -> Printed:
-    """Write the project; every type in it is ours.
+    """Write the project; every type in it is ours. Quantizers move as early as they can stand.
 
     Args:
         program: annotated fixed program.
@@ -73,8 +75,8 @@ def write_project(program: Program, directory: Path, options: ProjectOptions) ->
         ExportError: an operation cannot be printed, or hls4ml refuses the project.
     """
     from hgqify.export.kernels import register
-    from hgqify.precision.backward import formats
 
+    program = hoist_quantizers(program)
     accumulators = {
         name: HlsType(k=f.accumulator.k, i=f.accumulator.i, f=f.accumulator.f)
         for name, f in formats(program).items()
@@ -186,6 +188,8 @@ def _write_layout(
     for layer in graph.get_layers():
         if layer.get_attr("function_cpp", None) and layer.get_attr("trace", False):
             traced[layer.name] = [int(n) for n in layer.get_output_variable().shape]
+    # A layer whose result type does a quantizer's work holds the quantizer's value.
+    holds = {producer: quantizer for quantizer, producer in printed.plan.absorbed.items()}
     layout = {
         "project": options.project_name,
         "backend": options.backend,
@@ -193,6 +197,6 @@ def _write_layout(
         "inputs": [list(program.by_name[n].shape) for n in program.inputs],
         "outputs": [list(program.by_name[n].shape) for n in program.outputs],
         "traced": traced,
-        "nodes": {spec.name: spec.node for spec in printed.layers if spec.node is not None},
+        "nodes": {s.name: holds.get(s.node, s.node) for s in printed.layers if s.node is not None},
     }
     (directory / LAYOUT_FILE).write_text(json.dumps(layout, indent=1))

@@ -1,0 +1,148 @@
+"""Keras, the integer reference and C simulation on the same inputs, and where they part if they do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from hgqify.export.compare import Comparison, Place, Tally, first_difference
+from hgqify.export.csim import CSimulation
+from hgqify.export.hoist import hoist_quantizers
+from hgqify.precision import ops
+from hgqify.precision.program import Program
+from hgqify.reference import Interpreter, run
+
+Inputs = Sequence[np.ndarray]
+Progress = Callable[[str], None]
+
+
+def compare(
+    program: Program,
+    batches: Iterable[Inputs],
+    *,
+    name: str,
+    model: Any | None = None,
+    simulation: CSimulation | None = None,
+    progress: Progress | None = None,
+) -> tuple[Comparison, ...]:
+    """Compare a Keras model and a C simulation with the reference, batch by batch.
+
+    Args:
+        program: annotated fixed program: the reference.
+        batches: inputs, one array (samples, *shape) per model input, float32.
+        name: what the inputs are, for the report.
+        model: Keras model of Q layers; its outputs in flat order are the program's.
+        simulation: compiled project.
+        progress: told after every batch.
+
+    Returns:
+        One comparison for the model and one for the simulation, those that were given.
+    """
+    interpreter = Interpreter(program)
+    tallies: dict[str, Tally] = {}
+    if model is not None:
+        tallies["Keras"] = Tally(what="Keras")
+    if simulation is not None:
+        tallies["C simulation"] = Tally(what="C simulation")
+    seen = 0
+    for batch in batches:
+        arrays = [np.asarray(x, np.float32) for x in batch]
+        expected = [o.values for o in interpreter(arrays).outputs]
+        for what, tally in tallies.items():
+            found = _predict(model, arrays) if what == "Keras" else simulation.run(arrays)  # type: ignore[union-attr]
+            bad = [tally.add(a, b) for a, b in zip(expected, found, strict=True)]
+            tally.samples += len(arrays[0])
+            if tally.place is None and any(len(b) for b in bad):
+                sample = int(min(b[0] for b in bad if len(b)))
+                one = [x[sample : sample + 1] for x in arrays]
+                if what == "Keras":
+                    place = locate_keras(program, model, one)
+                else:
+                    place = locate_csim(program, simulation, one)  # type: ignore[arg-type]
+                tally.place = _moved(place or _at_output(program, expected, found, sample), seen + sample)
+        seen += len(arrays[0])
+        if progress is not None:
+            progress(f"compared {seen} samples of {name}")
+    return tuple(
+        Comparison(
+            what=t.what, inputs=name, samples=t.samples, codes=t.codes, differing=t.differing, place=t.place
+        )
+        for t in tallies.values()
+    )
+
+
+def _predict(model: Any, arrays: Inputs) -> list[np.ndarray]:
+    import keras
+
+    structure = keras.tree.pack_sequence_as(model.input, list(arrays))
+    found = model.predict_on_batch(structure)
+    return [np.asarray(y, np.float64) for y in keras.tree.flatten(found)]
+
+
+def _moved(place: Place, sample: int) -> Place:
+    return Place(**{**place.__dict__, "sample": sample})
+
+
+def _at_output(program: Program, expected: Inputs, found: Inputs, sample: int) -> Place:
+    """The first output that differs, where no inner tensor tells more."""
+    for name, a, b in zip(program.outputs, expected, found, strict=True):
+        node = program.by_name[name]
+        frac = node.info.frac if node.info is not None else 0
+        b = np.asarray(b).reshape(a.shape)
+        place = first_difference(
+            a[sample : sample + 1], b[sample : sample + 1], frac, layer=node.layer, node=name
+        )
+        if place is not None:
+            return place
+    raise ValueError("no difference in this sample")
+
+
+def _kept(program: Program, names: Sequence[str], one: Inputs) -> Any:
+    return run(program, list(one), keep=list(dict.fromkeys(names))).kept
+
+
+def locate_keras(program: Program, model: Any, one: Inputs) -> Place | None:
+    """The first layer whose Keras output differs from the program, for one sample."""
+    import keras
+
+    tensors = {}
+    for layer in model.layers:
+        # Of a layer called several times this is the first call's; so is the node of the same name.
+        output = getattr(layer, "output", None)
+        if isinstance(output, keras.KerasTensor):
+            tensors[layer.name] = output
+    last = {node.layer: node for node in program.nodes if not isinstance(node.op, ops.Input)}
+    compared = [(node, tensors[layer]) for layer, node in last.items() if layer in tensors]
+    if not compared:
+        return None
+    probe = keras.Model(model.inputs, [tensor for _, tensor in compared])
+    values = probe.predict_on_batch(list(one))
+    values = values if isinstance(values, list) else [values]
+    kept = _kept(program, [node.name for node, _ in compared], one)
+    for (node, _), found in zip(compared, values, strict=True):
+        codes = kept[node.name]
+        place = first_difference(codes.values, found, codes.frac, layer=node.layer, node=node.name)
+        if place is not None:
+            return place
+    return None
+
+
+def locate_csim(program: Program, simulation: CSimulation, one: Inputs) -> Place | None:
+    """The first hls4ml layer whose traced output differs from the program, for one sample."""
+    hoisted = hoist_quantizers(program)
+    nodes = simulation.layout.nodes
+    names = [n for n in simulation.layout.traced if n in nodes and nodes[n] in hoisted.by_name]
+    traced = next(simulation.trace(one))
+    kept = _kept(hoisted, [nodes[n] for n in names], one)
+    order = {node.name: position for position, node in enumerate(hoisted.nodes)}
+    for name in sorted(names, key=lambda n: order[nodes[n]]):
+        node = hoisted.by_name[nodes[name]]
+        codes = kept[node.name]
+        place = first_difference(
+            codes.values, traced[name][None], codes.frac, layer=node.layer, node=node.name
+        )
+        if place is not None:
+            return place
+    return None

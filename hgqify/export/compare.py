@@ -1,0 +1,148 @@
+"""Comparing two computations code for code. There are no tolerances here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hgqify.errors import BitExactnessError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where two computations first differ.
+
+    Attributes:
+        layer: path of the Keras layer (empty if it could not be found).
+        node: name of the node in the fixed program.
+        sample, index: which sample of the batch, which element of its tensor.
+        expected: value by the integer reference.
+        found: value by the other computation.
+        codes: how far apart, in least significant bits.
+    """
+
+    layer: str
+    node: str
+    sample: int
+    index: tuple[int, ...]
+    expected: float
+    found: float
+    codes: float
+
+    def __str__(self) -> str:
+        where = self.layer or self.node
+        return (
+            f"first difference in {where} (node {self.node}), sample {self.sample}, element {self.index}: "
+            f"reference {self.expected!r}, found {self.found!r}, {self.codes:g} codes apart"
+        )
+
+
+def first_difference(
+    expected: np.ndarray, found: np.ndarray, frac: int, *, layer: str, node: str
+) -> Place | None:
+    """The first element (in row-major order) in which two value arrays differ, None if equal.
+
+    Args:
+        expected: values of the reference, (samples, *shape).
+        found: values of the other computation, of the same size.
+        frac: fractional bits of the reference's codes.
+        layer, node: what is being compared.
+    """
+    found = np.asarray(found, np.float64).reshape(expected.shape)
+    unequal = expected != found
+    if not unequal.any():
+        return None
+    sample, *index = (int(n) for n in np.unravel_index(int(np.argmax(unequal)), unequal.shape))
+    a, b = float(expected[(sample, *index)]), float(found[(sample, *index)])
+    return Place(
+        layer=layer,
+        node=node,
+        sample=sample,
+        index=tuple(index),
+        expected=a,
+        found=b,
+        codes=abs(a - b) * 2.0**frac,
+    )
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """Running count of a comparison over batches.
+
+    Attributes:
+        what: what is compared with the integer reference: 'Keras' or 'C simulation'.
+        samples, codes, differing: how many were compared, and differed.
+        place: the first difference.
+    """
+
+    what: str
+    samples: int = 0
+    codes: int = 0
+    differing: int = 0
+    place: Place | None = None
+
+    def add(self, expected: np.ndarray, found: np.ndarray) -> np.ndarray:
+        """Count one output tensor of one batch; returns the samples that differ."""
+        found = np.asarray(found, np.float64).reshape(expected.shape)
+        unequal = (expected != found).reshape(len(expected), -1)
+        self.codes += unequal.size
+        self.differing += int(np.count_nonzero(unequal))
+        return np.flatnonzero(unequal.any(axis=1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Result of comparing one computation with the integer reference on one set of inputs."""
+
+    what: str
+    inputs: str
+    samples: int
+    codes: int
+    differing: int
+    place: Place | None = None
+
+    def __str__(self) -> str:
+        text = f"{self.what} = reference on {self.inputs}: "
+        text += f"{self.differing} of {self.codes} codes differ ({self.samples} samples)"
+        return text + (f"\n  {self.place}" if self.place else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckReport:
+    """All comparisons of one check.
+
+    Attributes:
+        comparisons: one per computation and set of inputs.
+        notes: what was not compared, and why.
+    """
+
+    comparisons: tuple[Comparison, ...]
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def exact(self) -> bool:
+        """Whether everything compared was equal, and something was compared."""
+        return bool(self.comparisons) and all(c.differing == 0 for c in self.comparisons)
+
+    @property
+    def codes(self) -> int:
+        """How many codes were compared."""
+        return sum(c.codes for c in self.comparisons)
+
+    def summary(self) -> str:
+        """A few lines for the terminal; the last one is the verdict."""
+        lines = [str(c) for c in self.comparisons]
+        lines += [f"note: {note}" for note in self.notes]
+        lines.append("exact: every code is equal" if self.exact else "NOT EXACT")
+        return "\n".join(lines)
+
+    def raise_if_different(self) -> None:
+        """Raise if anything differed.
+
+        Raises:
+            BitExactnessError: with the first difference of every comparison that failed.
+        """
+        failed = [str(c) for c in self.comparisons if c.differing]
+        if failed:
+            raise BitExactnessError("computations that must agree differ:\n" + "\n".join(failed))
