@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
 
 from hgqify.calibrate import widths
+from hgqify.calibrate.placement import ceil_log2
+from hgqify.fixed import quantize
 from hgqify.layers import QAverage, QBatchNormalization, QLayer, QLinear, QMerge, QMultiply, quantized_layers
 
 SIGNIFICAND = 24
@@ -78,16 +81,15 @@ def excess_bits(layer: QLayer) -> np.ndarray:
 
 
 def _ceil_bits(total: np.ndarray, frac: np.ndarray | int) -> np.ndarray:
-    return np.where(total > 0, widths.ceil_log2(total) + frac - SIGNIFICAND, -SIGNIFICAND)
+    return np.where(total > 0, ceil_log2(total) + frac - SIGNIFICAND, -SIGNIFICAND)
 
 
 def _accumulated(layer: QLayer) -> np.ndarray:
     """``sum |w| * max|x| + |b|`` per output channel, float64."""
     top = widths.channel_bound(layer)
-    constants = {name: np.abs(w.astype(np.float64)) for name, w in layer.quantized_weights().items()}
+    kernel, bias = (np.abs(constant) for constant in _constants(layer))
     if isinstance(layer, QBatchNormalization):
-        return constants["scale"] * top + constants["shift"]
-    kernel = constants["kernel"]
+        return kernel * top + bias
     if hasattr(layer, "depth_multiplier"):
         total = (kernel.reshape(-1, *kernel.shape[-2:]).sum(axis=0) * top[:, None]).reshape(-1)
     else:
@@ -96,7 +98,28 @@ def _accumulated(layer: QLayer) -> np.ndarray:
         groups = getattr(layer, "groups", 1)
         channels = np.broadcast_to(top, (per_input.shape[0] * groups,)).reshape(groups, -1).T
         total = (per_input * np.repeat(channels, per_input.shape[1] // groups, axis=1)).sum(axis=0)
-    return total + constants.get("bias", 0.0)
+    return total + bias
+
+
+def _constants(layer: QLayer) -> tuple[np.ndarray, np.ndarray]:
+    """Quantized kernel and bias (or scale and shift), float64; 0 for no bias.
+
+    The definition in `fixed` gives what the layer computes, without compiling anything.
+    """
+    if isinstance(layer, QBatchNormalization):
+        kernel, bias = layer.scale_shift()
+    else:
+        kernel = keras.ops.convert_to_numpy(layer.kernel)
+        bias = 0.0 if layer.bq is None else keras.ops.convert_to_numpy(layer.bias)
+    return _quantized(layer.kq, kernel), _quantized(layer.bq, bias)
+
+
+def _quantized(quantizer: widths.Quantizer | None, constant: Any) -> np.ndarray:
+    values = np.asarray(constant, np.float64)
+    if quantizer is None or quantizer.is_dummy:
+        return values
+    state = quantizer.state(constant)
+    return quantize(values, state.k, state.i, state.f, state.rounding, state.overflow)
 
 
 def _fit_products(layer: QLayer) -> Iterable[Adjustment]:
@@ -108,7 +131,7 @@ def _fit_products(layer: QLayer) -> Iterable[Adjustment]:
     excess = excess_bits(layer)
     while (excess > 0).any():
         input_width = int(widths.total_width(iq.state()).max())
-        state = kernel.state(layer.quantized_weights().get("kernel"))
+        state = kernel.state(widths.float_kernel(layer))
         weight_width = np.where(state.k + state.i + state.f > 0, state.k + state.i + state.f, 0)
         need = _to_kernel(layer, excess > 0, weight_width.shape)
         may = need & (weight_width > MIN_WEIGHT_BITS)
@@ -157,7 +180,7 @@ def _to_kernel(layer: QLayer, outputs: np.ndarray, shape: tuple[int, ...]) -> np
     else:
         full = np.broadcast_to(outputs, tuple(layer.kernel.shape))
     shared = tuple(n for n, (a, b) in enumerate(zip(shape, full.shape, strict=True)) if a != b)
-    return full.any(axis=shared, keepdims=True)
+    return np.asarray(full.any(axis=shared, keepdims=True))
 
 
 def _narrow(quantizer: widths.Quantizer) -> None:

@@ -44,6 +44,7 @@ def sqnr(signal: np.ndarray, quantized: np.ndarray) -> float:
 
 def _single_output(layer: keras.layers.Layer) -> keras.KerasTensor | None:
     try:
-        return layer.output
+        output = layer.output
     except (AttributeError, ValueError):  # called several times, or never
         return None
+    return output if isinstance(output, keras.KerasTensor) else None

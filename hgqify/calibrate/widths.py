@@ -81,7 +81,7 @@ def apply_table(layer: QActivation, observed: Range) -> None:
     out = place_activation(values.min(), values.max(), width, wraps=False)
     oq.set_state(*(np.reshape(part, ()) for part in out))
     width = int(total_width(iq.state()).max())
-    bits = place_activation(np.float64(low), np.float64(high), width, wraps=False)
+    bits = place_activation(np.asarray(low), np.asarray(high), width, wraps=False)
     tolerance = np.ldexp(1.0, -int(out.f))
     k, i = int(bits.k), int(bits.i)
     while width > 0 and i > -8:
@@ -99,15 +99,10 @@ def apply_weights(layer: QLayer) -> None:
     Raises:
         CalibrationError: a weight that is not finite.
     """
-    if isinstance(layer, QBatchNormalization):
-        weight, _ = layer.scale_shift()
-    elif isinstance(layer, QLinear):
-        weight = np.asarray(keras.ops.convert_to_numpy(layer.kernel))
-    else:
-        return
     quantizer = layer.kq
-    if quantizer is None or quantizer.is_dummy:
+    if not isinstance(layer, QLinear | QBatchNormalization) or quantizer is None or quantizer.is_dummy:
         return
+    weight = float_kernel(layer)
     if not np.isfinite(weight).all():
         raise CalibrationError(
             "a weight is NaN or infinite", where=layer.name, remedy="train the model again"
@@ -151,11 +146,17 @@ def kernel_frac(layer: QLayer) -> np.ndarray:
     quantizer = layer.kq
     if quantizer is None:
         raise CalibrationError("the layer has no kernel", where=layer.name)
-    if isinstance(layer, QBatchNormalization):
-        weight = layer.scale_shift()[0]
-    else:
-        weight = np.asarray(keras.ops.convert_to_numpy(layer.kernel))
+    weight = float_kernel(layer)
     return np.broadcast_to(live_frac(quantizer.state(weight)), weight.shape)
+
+
+def float_kernel(layer: QLayer) -> np.ndarray:
+    """The float kernel of a linear layer, or the scale of a batch normalization."""
+    if isinstance(layer, QBatchNormalization):
+        return layer.scale_shift()[0]
+    if isinstance(layer, QLinear):
+        return np.asarray(keras.ops.convert_to_numpy(layer.kernel))
+    raise CalibrationError("the layer has no kernel", where=layer.name)
 
 
 def channel_axis(layer: QLayer) -> int:

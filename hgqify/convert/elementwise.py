@@ -13,6 +13,7 @@ from hgqify.convert.registry import Converter
 from hgqify.convert.settings import WIDTH_LIMIT
 from hgqify.convert.slots import Slots
 from hgqify.graph import Node
+from hgqify.layers.qactivation import MAX_TABLE_BITS
 
 _RECIPROCAL_BITS = 12
 
@@ -43,25 +44,25 @@ def _activation(node: Node, slots: Slots) -> keras.layers.Layer:
         **slots.common,
         iq_conf=slots.table_index(),
         oq_conf=slots.table_entry(),
-        max_table_bits=max(q.MAX_TABLE_BITS, slots.target.table_in_bits),
+        max_table_bits=max(MAX_TABLE_BITS, slots.target.table_in_bits),
     )
 
 
 def _merge(cls: Callable[..., keras.layers.Layer]) -> Converter:
     def convert(node: Node, slots: Slots) -> keras.layers.Layer:
-        confs = [slots.addend(index) for index in range(len(node.inputs))]
+        confs: Any = [slots.addend(index) for index in range(len(node.inputs))]
         return cls(**slots.common, iq_conf=confs, oq_conf=slots.output())
 
     return convert
 
 
 def _product(node: Node, slots: Slots) -> keras.layers.Layer:
-    confs = [slots.operand(index) for index in range(len(node.inputs))]
+    confs: Any = [slots.operand(index) for index in range(len(node.inputs))]
     return q.QMultiply(**slots.common, iq_conf=confs, oq_conf=slots.output())
 
 
 def _average(node: Node, slots: Slots) -> keras.layers.Layer:
-    confs = [slots.addend(index) for index in range(len(node.inputs))]
+    confs: Any = [slots.addend(index) for index in range(len(node.inputs))]
     width = slots.target.merge_bits if not any(slots.from_input) else slots.target.input_bits
     return q.QAverage(
         **slots.common,

@@ -8,8 +8,8 @@ from typing import Any
 
 from hgqify.convert.rules import Target
 from hgqify.convert.settings import Granularity
-from hgqify.fixed import Overflow
-from hgqify.quantizers import QuantizerConfig
+from hgqify.fixed import Overflow, Rounding
+from hgqify.quantizers import Place, QType, QuantizerConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +43,13 @@ class Slots:
 
     def kernel(self, channel_axes: tuple[int, ...]) -> QuantizerConfig:
         """A weight: symmetric and saturating, so that its width and range stay put in training."""
-        return self._constant("weight", self.target.weight_bits, self.target.weight_granularity, channel_axes)
+        return self._constant(
+            Place.WEIGHT, self.target.weight_bits, self.target.weight_granularity, channel_axes
+        )
 
     def bias(self) -> QuantizerConfig:
         """A bias: one format per channel, wide until calibration puts it on the products' LSB."""
-        return self._constant("bias", 16, Granularity.CHANNEL, (-1,))
+        return self._constant(Place.BIAS, 16, Granularity.CHANNEL, (-1,))
 
     def operand(self, index: int = 0, *, channel_axis: int = -1) -> QuantizerConfig:
         """An input that is multiplied or averaged."""
@@ -66,7 +68,9 @@ class Slots:
     def table_entry(self) -> QuantizerConfig:
         """The entries of a lookup table."""
         bits = self.target.output_bits if self.is_output else self.target.table_out_bits
-        return self._config("table", k0=1, i0=0, b0=bits - 1, q_type="kbi", overflow_mode=Overflow.SAT)
+        return self._config(
+            Place.TABLE, k0=1, i0=0, b0=bits - 1, q_type=QType.KBI, overflow_mode=Overflow.SAT
+        )
 
     def model_input(self) -> QuantizerConfig:
         """A model input: saturates, whatever the data does."""
@@ -89,8 +93,8 @@ class Slots:
             Granularity.ELEMENT: {"homogeneous_axis": (0,)},
         }
         return self._config(
-            "datalane",
-            q_type="kif",
+            Place.DATALANE,
+            q_type=QType.KIF,
             k0=1,
             i0=0,
             f0=bits - 1,
@@ -99,7 +103,7 @@ class Slots:
         )
 
     def _constant(
-        self, place: str, bits: int, granularity: Granularity, channel_axes: tuple[int, ...]
+        self, place: Place, bits: int, granularity: Granularity, channel_axes: tuple[int, ...]
     ) -> QuantizerConfig:
         axes: Mapping[Granularity, dict[str, Any]] = {
             Granularity.TENSOR: {"heterogeneous_axis": ()},
@@ -108,7 +112,7 @@ class Slots:
         }
         return self._config(
             place,
-            q_type="kbi",
+            q_type=QType.KBI,
             k0=1,
             b0=bits - 1,
             i0=0,
@@ -116,9 +120,9 @@ class Slots:
             **axes[granularity],
         )
 
-    def _config(self, place: str, *, q_type: str, **options: Any) -> QuantizerConfig:
+    def _config(self, place: Place, *, q_type: QType, **options: Any) -> QuantizerConfig:
         if not self.quantize or self.target.keep_float:
-            q_type = "dummy"
+            q_type = QType.DUMMY
         # Weights round to the nearest code: their rounding costs nothing in hardware.
-        rounding = self.target.rounding if place == "datalane" else "RND"
+        rounding = self.target.rounding if place is Place.DATALANE else Rounding.RND
         return QuantizerConfig(q_type, place, round_mode=rounding, **options)
