@@ -22,11 +22,15 @@ def check_against(
     expected = [tuple(shape) for shape in input_shapes]
     received = [tuple(shape) for shape in source.shapes]
     if len(expected) != len(received):
+        shapes = ", ".join(map(str, received[:3])) + (", ..." if len(received) > 3 else "")
+        remedy = "give one array per input, as a list, a dict by input name, or named arrays in a file"
+        if len(expected) == 1:
+            remedy = "if the arrays are single samples, stack them: numpy.stack(data)"
         raise DataError(
-            f"the model has {len(expected)} input{'s' if len(expected) > 1 else ''}",
+            f"the model has {_count(len(expected), 'input')}",
             where=source.where,
-            received=f"{len(received)} array{'s' if len(received) > 1 else ''} of shapes {received}",
-            remedy="give one array per input, as a list, a dict by input name, or named arrays in a file",
+            received=f"{_count(len(received), 'array')} with samples of shape {shapes}",
+            remedy=remedy,
         )
     for number, (want, have) in enumerate(zip(expected, received, strict=True)):
         if len(want) == len(have) and all(w is None or w == h for w, h in zip(want, have, strict=True)):
@@ -38,6 +42,10 @@ def check_against(
             received=str(have),
             remedy=_remedy(want, have, source.samples),
         )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _remedy(want: tuple[int | None, ...], have: tuple[int, ...], samples: int | None) -> str:

@@ -115,6 +115,15 @@ def test_several_inputs() -> None:
         open_source([X, other[:4]])
 
 
+def test_a_data_loader_gives_pairs_as_lists() -> None:
+    class Loader(Again):
+        collate_fn = None
+
+    batch = collect(open_source(Loader([X[:4], Y[:4]], [X[4:], Y[4:]])))
+    np.testing.assert_array_equal(batch.inputs[0], X)
+    np.testing.assert_array_equal(batch.labels, Y)
+
+
 def test_opening_a_source_returns_it() -> None:
     source = open_source(X)
     assert open_source(source) is source
@@ -277,3 +286,5 @@ def test_shapes_that_fit() -> None:
         check_against(open_source(X), [(3, 2), (3, 2)])
     with pytest.raises(DataError, match=r"x\[..., 0\]"):
         check_against(open_source(X[..., None]), [(3, 2)])
+    with pytest.raises(DataError, match=r"model has 1 input; received: 10 arrays .*, \.\.\.\. .*numpy.stack"):
+        check_against(open_source(list(X)), [(3, 2)])

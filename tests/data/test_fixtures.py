@@ -46,7 +46,7 @@ def test_fixture(fixture: Fixture) -> None:
         assert set(np.unique(batches[name].labels)) == set(range(fixture.classes))
     seen = {sample.tobytes() for sample in batches["calib"].inputs[0]}
     assert not any(sample.tobytes() in seen for sample in batches["holdout"].inputs[0])
-    logits = model.predict(batches["holdout"].inputs[0], batch_size=250, verbose=0)
+    logits = model.predict(batches["holdout"].inputs[0], batch_size=fixture.holdout, verbose=0)
     hits = int((logits.argmax(axis=1) == batches["holdout"].labels).sum())
     # Rounding in float32 may decide a tie between two classes in another way elsewhere.
     assert abs(hits - fixture.accuracy * fixture.holdout) <= 1
