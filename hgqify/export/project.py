@@ -176,7 +176,8 @@ def _verify(graph: Any, printed: Printed) -> None:
 def _same_type(found: str, wanted: HlsType) -> bool:
     from hls4ml.backends.fpga.fpga_backend import FPGABackend
 
-    a, b = (FPGABackend.convert_precision_string(t) for t in (found.replace("ap_", ""), str(wanted)))
+    a: Any = FPGABackend.convert_precision_string(found)
+    b: Any = FPGABackend.convert_precision_string(str(wanted))
     return (a.width, a.integer, bool(a.signed)) == (b.width, b.integer, bool(b.signed))
 
 
