@@ -16,8 +16,9 @@ from hgqify.cli.options import (
     single,
     unsafe_option,
 )
-from hgqify.cli.output import Console, show_result
+from hgqify.cli.output import show_result
 from hgqify.files import check_target
+from hgqify.progress import TextProgress, no_progress
 
 MARKER = "report.json"
 
@@ -171,17 +172,17 @@ def convert(
     # Minutes of work end here: what can be known to fail is refused before.
     check_target(target, force=force, marker=MARKER)
     hgqify = library()
-    console = Console(quiet=quiet)
     result = hgqify.convert(
         model,
         calib,
-        on_event=console.event,
+        progress=no_progress if quiet else TextProgress(),
         **given(key=single(key), allow_pickle=allow_pickle, safe_mode=False if unsafe else None, **settings),
     )
     result.save(target, force=force, **given(part=part, clock_period=clock_period))
     report = None
     if run_check:
-        console.line("comparing Keras, integer reference and C simulation")
+        if not quiet:
+            click.echo("comparing Keras, integer reference and C simulation", err=True)
         report = hgqify.check(
             target,
             data=calib,

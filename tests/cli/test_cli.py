@@ -20,6 +20,7 @@ from hgqify.cli.check import check
 from hgqify.cli.convert import convert
 from hgqify.cli.inspect import inspect
 from hgqify.errors import DataError
+from hgqify.progress import Event, Progress
 
 COMMANDS = {"convert": convert, "check": check, "inspect": inspect}
 
@@ -49,8 +50,8 @@ class Api:
             raise self.error
         return self
 
-    def convert(self, *args: Any, on_event: Any, **options: Any) -> "Api":
-        on_event("calibrating")
+    def convert(self, *args: Any, progress: Progress, **options: Any) -> "Api":
+        progress(Event(stage="calibrate", done=5, total=10, unit="samples"))
         return self._called("convert", args, options)
 
     def check(self, *args: Any, **options: Any) -> "Api":
@@ -97,7 +98,7 @@ def test_convert_is_the_default_command(api: Api) -> None:
             )
             assert result.stdout.splitlines()[0] == "the summary"
             assert "m_hgq" in result.stdout
-            assert result.stderr.splitlines()[0] == "calibrating"
+            assert result.stderr.splitlines()[0].startswith("calibrate  5/10 samples")
 
 
 def test_convert_passes_on_what_is_given(api: Api) -> None:
