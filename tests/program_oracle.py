@@ -92,8 +92,10 @@ def _conv(op, xs, shape):
         *place, o = n
         total = bias[o]
         for tap in product(*map(range, kernel.shape[:-2])):
-            at = [p * s + t * d - b for p, s, t, d, (b, _) in
-                  zip(place, op.strides, tap, op.dilation, op.padding, strict=True)]
+            at = [
+                p * s + t * d - b
+                for p, s, t, d, (b, _) in zip(place, op.strides, tap, op.dilation, op.padding, strict=True)
+            ]
             for c in range(per_group):
                 channel = o // per_filter * per_group + c
                 total += _at(xs[0], (*at, channel), Fraction(0)) * kernel[(*tap, c, o)]

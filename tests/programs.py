@@ -104,11 +104,13 @@ def _window(rng, shape, dilated=False):
         for s, d, p in zip(space, dilation, padding, strict=True)
     )
     # A window must hold at least one real element, and fit.
-    window = tuple(min(w, (s + sum(p) - 1) // d + 1) for w, s, d, p in zip(window, space, dilation, padding,
-                                                                         strict=True))
+    window = tuple(
+        min(w, (s + sum(p) - 1) // d + 1) for w, s, d, p in zip(window, space, dilation, padding, strict=True)
+    )
     padding = tuple((min(a, w - 1), min(z, w - 1)) for (a, z), w in zip(padding, window, strict=True))
-    window = tuple(min(w, (s + sum(p) - 1) // d + 1) for w, s, d, p in zip(window, space, dilation, padding,
-                                                                         strict=True))
+    window = tuple(
+        min(w, (s + sum(p) - 1) // d + 1) for w, s, d, p in zip(window, space, dilation, padding, strict=True)
+    )
     strides = tuple(int(rng.integers(1, 3)) for _ in space)
     out = tuple(
         (s + sum(p) - (w - 1) * d - 1) // t + 1
@@ -123,25 +125,34 @@ def _step(rng, b, source, pool):
     if kind == 0:
         filters = int(rng.integers(1, 4))
         bias = random_constant(rng, (filters,)) if rng.random() < 0.5 else None
-        return b.add(Dense(kernel=random_constant(rng, (shape[-1], filters)), bias=bias), (source,),
-                     (*shape[:-1], filters))
+        return b.add(
+            Dense(kernel=random_constant(rng, (shape[-1], filters)), bias=bias),
+            (source,),
+            (*shape[:-1], filters),
+        )
     if kind in (1, 2):
         window, strides, dilation, padding, out = _window(rng, shape, dilated=True)
         groups = int(rng.choice([g for g in range(1, shape[-1] + 1) if shape[-1] % g == 0]))
         filters = groups * int(rng.integers(1, 3))
         bias = random_constant(rng, (filters,)) if rng.random() < 0.5 else None
         kernel = random_constant(rng, (*window, shape[-1] // groups, filters))
-        op = Conv(kernel=kernel, bias=bias, strides=strides, dilation=dilation, padding=padding, groups=groups)
+        op = Conv(
+            kernel=kernel, bias=bias, strides=strides, dilation=dilation, padding=padding, groups=groups
+        )
         return b.add(op, (source,), (*out, filters))
     if kind in (3, 4):
         window, strides, _, _, _ = _window(rng, shape)
         window = tuple(min(w, s) for w, s in zip(window, shape[:-1], strict=True))
         padding = tuple((int(rng.integers(0, w)), int(rng.integers(0, w))) for w in window)
         # Drop padding that would make a window of nothing but padding.
-        padding = tuple((a if a < w else 0, z if w + a <= s else 0)
-                        for (a, z), w, s in zip(padding, window, shape[:-1], strict=True))
-        out = tuple((s + a + z - w) // t + 1
-                    for s, (a, z), w, t in zip(shape[:-1], padding, window, strides, strict=True))
+        padding = tuple(
+            (a if a < w else 0, z if w + a <= s else 0)
+            for (a, z), w, s in zip(padding, window, shape[:-1], strict=True)
+        )
+        out = tuple(
+            (s + a + z - w) // t + 1
+            for s, (a, z), w, t in zip(shape[:-1], padding, window, strides, strict=True)
+        )
         op = (MaxPool if kind == 3 else SumPool)(window=window, strides=strides, padding=padding)
         return b.add(op, (source,), (*out, shape[-1]))
     if kind == 5:
@@ -179,11 +190,17 @@ def _step(rng, b, source, pool):
         return b.add(Concatenate(axis=axis), chosen, out)
     if kind == 14:
         padding = tuple(tuple(int(p) for p in rng.integers(0, 2, 2)) for _ in shape)
-        return b.add(Pad(padding=padding), (source,), tuple(s + sum(p) for s, p in zip(shape, padding,
-                                                                                      strict=True)))
+        return b.add(
+            Pad(padding=padding), (source,), tuple(s + sum(p) for s, p in zip(shape, padding, strict=True))
+        )
     if kind == 15:
         cropping = tuple((int(rng.integers(0, 2)), 0) if s > 1 else (0, 0) for s in shape)
-        return b.add(Crop(cropping=cropping), (source,), tuple(s - sum(p) for s, p in zip(shape, cropping,
-                                                                                         strict=True)))
+        return b.add(
+            Crop(cropping=cropping),
+            (source,),
+            tuple(s - sum(p) for s, p in zip(shape, cropping, strict=True)),
+        )
     repeats = tuple(int(r) for r in rng.integers(1, 3, len(shape)))
-    return b.add(Repeat(repeats=repeats), (source,), tuple(s * r for s, r in zip(shape, repeats, strict=True)))
+    return b.add(
+        Repeat(repeats=repeats), (source,), tuple(s * r for s, r in zip(shape, repeats, strict=True))
+    )

@@ -176,9 +176,7 @@ def table(op: ops.Table, inputs: Infos, shape: Shape, where: str | None) -> Tens
     entries = np.asarray(op.entries.codes, dtype=np.int64)
     finest = live_step(x).max(initial=NO_STEP)
     low, high = rescale(x.low, x.frac, op.in_frac), rescale(x.high, x.frac, op.in_frac)
-    if x.low.size and (
-        finest > op.in_frac or low.min() < op.first or high.max() >= op.first + entries.size
-    ):
+    if x.low.size and (finest > op.in_frac or low.min() < op.first or high.max() >= op.first + entries.size):
         raise PrecisionError(
             "values reach a lookup table that it has no entry for",
             where=where,

@@ -44,7 +44,7 @@ def dot_bounds(
     return low, high
 
 
-def _dot_steps(product: Product, x_step: np.ndarray, kernel_step: np.ndarray) -> np.ndarray:
+def dot_steps(product: Product, x_step: np.ndarray, kernel_step: np.ndarray) -> np.ndarray:
     """Per output, the largest x_step + kernel_step over the terms: a max-plus product.
 
     One ordinary product does it: with a base M above the number of terms, the exponent of
@@ -81,7 +81,7 @@ def _linear(op: ops.Dense | ops.Conv, x: TensorInfo, shape: Shape, where: str | 
     product = product_of(op)
     kernel = np.asarray(op.kernel.codes, dtype=np.int64)
     low, high = dot_bounds(product, x.low, x.high, kernel, where)
-    step = _dot_steps(product, live_step(x), constant_step(op.kernel))
+    step = dot_steps(product, live_step(x), constant_step(op.kernel))
     return _with_bias(shape, x.frac + op.kernel.frac, low, high, step, op.bias, where)
 
 

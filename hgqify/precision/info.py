@@ -82,7 +82,9 @@ def make_info(
     low = np.broadcast_to(np.asarray(low, dtype=np.int64), shape)
     high = np.broadcast_to(np.asarray(high, dtype=np.int64), shape)
     step = np.minimum(np.broadcast_to(np.asarray(step, dtype=np.int64), shape), frac)
-    check_bits(max(float(np.max(np.abs(low), initial=0)), float(np.max(np.abs(high), initial=0))), where, "it")
+    check_bits(
+        max(float(np.max(np.abs(low), initial=0)), float(np.max(np.abs(high), initial=0))), where, "it"
+    )
     step = np.where(low == high, np.minimum(step, frac - trailing_zeros(low)), step)
     zeros = np.minimum(frac - step, MAX_BITS)
     low = -((-low >> zeros) << zeros)

@@ -32,7 +32,9 @@ def peak(codes: np.ndarray) -> int:
 Product = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def exact_product(product: Product, x: np.ndarray, kernel: np.ndarray, x_peak: int, weight_sum: int) -> np.ndarray:
+def exact_product(
+    product: Product, x: np.ndarray, kernel: np.ndarray, x_peak: int, weight_sum: int
+) -> np.ndarray:
     """A bilinear product of int64 arrays, computed in the cheapest arithmetic that is exact.
 
     Args:

@@ -61,10 +61,11 @@ def code_quantizer(op: Quantize, source: TensorInfo, info: TensorInfo) -> Step:
 
 def _rounding(rounding: Rounding, right: np.ndarray, left: np.ndarray) -> Step:
     half = np.left_shift(1, right) >> 1
-    if np.any(left):
-        base = lambda x: x << left  # noqa: E731
-    else:
-        base = lambda x: x  # noqa: E731
+    shifts_left = bool(np.any(left))
+
+    def base(x: np.ndarray) -> np.ndarray:
+        return x << left if shifts_left else x
+
     if not np.any(right):
         return base
     if rounding is Rounding.TRN:

@@ -69,7 +69,9 @@ class Interpreter:
         nodes = program.by_name
         for name in (*self._keep, *program.outputs):
             if name not in nodes:
-                raise PrecisionError("no such node in the program", received=name, remedy="see program.by_name")
+                raise PrecisionError(
+                    "no such node in the program", received=name, remedy="see program.by_name"
+                )
             if isinstance(nodes[name].op, ops.Input):
                 raise PrecisionError(
                     "a model input holds real numbers and has no codes",

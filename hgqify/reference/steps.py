@@ -74,7 +74,9 @@ def _scale_shift(op: ops.ScaleShift, inputs: Infos, info: TensorInfo) -> Step:
     return lambda x: rescale(rescale(x * scale, frac, common) + shift, common, info.frac)
 
 
-def _aligned(compute: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callable[[Any, Infos, TensorInfo], Step]:
+def _aligned(
+    compute: Callable[[np.ndarray, np.ndarray], np.ndarray],
+) -> Callable[[Any, Infos, TensorInfo], Step]:
     """Operations on two tensors brought to the finer LSB."""
 
     def make(op: ops.Op, inputs: Infos, info: TensorInfo) -> Step:
@@ -136,7 +138,9 @@ def _leaky_relu(op: ops.LeakyRelu, inputs: Infos, info: TensorInfo) -> Step:
 
 def _table(op: ops.Table, inputs: Infos, info: TensorInfo) -> Step:
     (source,) = inputs
-    entries = rescale(np.asarray(op.entries.codes, np.int64), op.entries.frac, max(op.entries.frac, info.frac))
+    entries = rescale(
+        np.asarray(op.entries.codes, np.int64), op.entries.frac, max(op.entries.frac, info.frac)
+    )
     frac = max(op.entries.frac, info.frac)
     return lambda x: rescale(entries[rescale(x, source.frac, op.in_frac) - op.first], frac, info.frac)
 
@@ -156,7 +160,9 @@ def _pool(reduce: Callable[..., np.ndarray], fill: int) -> Callable[[Any, Infos,
     return make
 
 
-def _moved(move: Callable[[Any, np.ndarray, TensorInfo], np.ndarray]) -> Callable[[Any, Infos, TensorInfo], Step]:
+def _moved(
+    move: Callable[[Any, np.ndarray, TensorInfo], np.ndarray],
+) -> Callable[[Any, Infos, TensorInfo], Step]:
     def make(op: ops.Op, inputs: Infos, info: TensorInfo) -> Step:
         (source,) = inputs
         return lambda x: rescale(move(op, x, info), source.frac, info.frac)

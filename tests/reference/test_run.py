@@ -135,11 +135,11 @@ def test_mistakes_are_named():
         run(program, [np.zeros((2, 3)), np.zeros((2, 3))])
     with pytest.raises(DataError, match="finite"):
         run(program, np.full((1, 3), np.nan))
-    with pytest.raises(PrecisionError, match="no such node.*nope"):
+    with pytest.raises(PrecisionError, match=r"no such node.*nope"):
         run(program, np.zeros((2, 3)), keep=("nope",))
     with pytest.raises(PrecisionError, match="real numbers"):
         run(program, np.zeros((2, 3)), keep=("x",))
-    with pytest.raises(PrecisionError, match="precision.annotate"):
+    with pytest.raises(PrecisionError, match=r"precision\.annotate"):
         run(small_program(), np.zeros((2, 3)))
     with pytest.raises(DataError, match="batch size"):
         run(program, np.zeros((2, 3)), batch_size=0)

@@ -1,0 +1,74 @@
+"""Effective bit operations of a fixed program (HGQ, arXiv 2405.00645, section III).
+
+    EBOPs = sum over all multiplications of bits(a) * bits(b)
+
+The bits of a tensor element are i + f of the quantizer that gives it (sign excluded), or, where something
+else gives it, those its exact bounds need; the bits of a constant are its span. Products with padded zeros
+do not exist; additions, comparisons, tables and shifts count nothing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hgqify.errors import PrecisionError
+from hgqify.fixed import minimal_bits, span
+from hgqify.precision import ops
+from hgqify.precision.forward_linear import product_of
+from hgqify.precision.info import live
+from hgqify.precision.program import Node, Program
+
+
+def count(program: Program) -> dict[str, int]:
+    """Exact EBOPs by Keras layer, for all layers that multiply; several calls of a layer add up.
+
+    Raises:
+        PrecisionError: the program is not annotated.
+    """
+    result: dict[str, int] = {}
+    for node in program.nodes:
+        if isinstance(node.op, (ops.Dense, ops.Conv, ops.ScaleShift, ops.Multiply)):
+            result[node.layer] = result.get(node.layer, 0) + _count(program, node)
+    return result
+
+
+def total(program: Program) -> int:
+    """Sum of `count`."""
+    return sum(count(program).values())
+
+
+def operand_bits(program: Program, name: str) -> np.ndarray:
+    """Bits without sign of every element of a tensor, int64 of its shape.
+
+    Raises:
+        PrecisionError: the program is not annotated.
+    """
+    node = program.by_name[name]
+    if isinstance(node.op, ops.Quantize):
+        bits = np.where(node.op.k + node.op.i + node.op.f > 0, np.maximum(node.op.i + node.op.f, 0), 0)
+        return np.broadcast_to(bits, node.shape).astype(np.int64)
+    info = node.info
+    if info is None:
+        raise PrecisionError(
+            "the program has no bounds yet", where=node.layer, remedy="call precision.annotate(program) first"
+        )
+    zeros = np.where(live(info), np.clip(info.frac - info.step, 0, 62), 0)
+    _, bits = minimal_bits(info.low >> zeros, info.high >> zeros, 0)
+    return bits
+
+
+def _count(program: Program, node: Node) -> int:
+    op, bits = node.op, operand_bits(program, node.inputs[0])
+    if isinstance(op, ops.Multiply):
+        other = operand_bits(program, node.inputs[1])
+        return int(np.sum(np.broadcast_to(bits * other, node.shape)))
+    if isinstance(op, ops.ScaleShift):
+        spans = span(op.scale.codes)
+        # Without a shift it is an average; its powers of two are wires.
+        spans = np.where((spans == 1) & (op.shift is None), 0, spans)
+        return int(np.sum(np.broadcast_to(bits * spans, node.shape)))
+    if not isinstance(op, (ops.Dense, ops.Conv)):
+        return 0
+    # The layer's own operation on bits instead of values; float64 is exact below 2**53.
+    products = product_of(op)(bits[None].astype(np.float64), span(op.kernel.codes).astype(np.float64))
+    return int(products.sum())

@@ -1,0 +1,119 @@
+"""Lowering: a Keras model of quantized layers becomes a fixed program."""
+
+from __future__ import annotations
+
+import keras
+
+from hgqify.errors import HgqifyError, PrecisionError, UnsupportedLayerError
+from hgqify.graph import read
+from hgqify.graph.model import INPUT
+from hgqify.graph.model import Node as GraphNode
+from hgqify.precision import lower_linear, lower_merge, lower_pooling, lower_structure
+from hgqify.precision.forward import annotate
+from hgqify.precision.lowering import LayerLowering, Lowering, LoweringFunction, Registry, refused
+from hgqify.precision.ops import Input
+from hgqify.precision.program import Program
+
+
+def default_registry() -> Registry:
+    """A new registry with all layers hgqify knows; extend it and pass it to `lower`."""
+    registry = Registry()
+    for module in (lower_linear, lower_merge, lower_pooling, lower_structure):
+        module.register(registry)
+    return registry
+
+
+def lower(model: keras.Model, registry: Registry | None = None) -> Program:
+    """The fixed program that computes what ``model`` computes at inference.
+
+    Every quantizer becomes a node of its own on its edge, constants are the codes the layers' own
+    quantizers give, and shared layers give nodes for each call. The program carries bounds.
+
+    Args:
+        model: Sequential or Functional, of quantized layers and layers that only move values.
+        registry: of lowering functions; `default_registry` by default.
+
+    Raises:
+        UnsupportedLayerError: layers without exact integer form, all at once.
+        PrecisionError: a quantizer that is off, values that are not quantized, stored constants that are
+            older than the weights, or codes beyond 62 bits.
+    """
+    registry = default_registry() if registry is None else registry
+    graph = read(model)
+    layers = _layers_by_path(model, "")
+    _check_supported(graph.nodes, layers, registry)
+    lowering = Lowering()
+    names: dict[str, str] = {}
+    for node in graph.nodes:
+        if node.kind == INPUT:
+            names[node.name] = lowering.add(node.name, Input(), (), node.shape)
+            continue
+        layer = layers[node.origin[0]]
+        function = registry.find(type(layer))
+        if function is None:
+            raise _unsupported(node)
+        names[node.name] = function(
+            LayerLowering(
+                lowering,
+                layer,
+                path=node.origin[0],
+                name=node.name,
+                inputs=tuple(names[source] for source in node.inputs),
+                shape=node.shape,
+            )
+        )
+    outputs = tuple(names[name] for name in graph.outputs)
+    for name, output in zip(graph.outputs, outputs, strict=True):
+        if lowering.is_real(output):
+            raise PrecisionError(
+                "a model output is a model input that was never quantized",
+                where=name,
+                remedy="put a Quantize layer between them",
+            )
+    inputs = tuple(names[name] for name in graph.inputs)
+    return annotate(lowering.program(inputs, outputs, model.name))
+
+
+def _layers_by_path(model: keras.Model, prefix: str) -> dict[str, keras.layers.Layer]:
+    """All layers by their paths, as `graph.read` names them."""
+    found: dict[str, keras.layers.Layer] = {}
+    for layer in model.layers:
+        path = prefix + layer.name
+        found[path] = layer
+        if isinstance(layer, keras.Model):
+            found |= _layers_by_path(layer, f"{path}/")
+    return found
+
+
+def _check_supported(
+    nodes: tuple[GraphNode, ...], layers: dict[str, keras.layers.Layer], registry: Registry
+) -> None:
+    problems: list[HgqifyError] = []
+    for node in nodes:
+        if node.kind == INPUT:
+            continue
+        function: LoweringFunction | None = None
+        if node.origin[0] in layers:
+            function = registry.find(type(layers[node.origin[0]]))
+        if function is None:
+            problems.append(_unsupported(node))
+        elif node.call is not None or node.outputs != 1:
+            problems.append(
+                UnsupportedLayerError(
+                    "the layer is called with more than its input tensors",
+                    where=node.name,
+                    received=node.kind,
+                    remedy="call it as layer(x) or layer([x, y, ...])",
+                )
+            )
+    if problems:
+        raise refused(problems)
+
+
+def _unsupported(node: GraphNode) -> UnsupportedLayerError:
+    return UnsupportedLayerError(
+        "no exact integer form is known for this layer",
+        where=node.name,
+        received=node.kind,
+        remedy="use the quantized layer of hgqify.layers for it, or convert the float model with hgqify",
+    )

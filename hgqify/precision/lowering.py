@@ -1,0 +1,222 @@
+"""What lowering functions are given: the program under construction, and the registry they stand in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from hgqify.errors import HgqifyError, PrecisionError, RuleError, UnsupportedLayerError
+from hgqify.precision.ops import Input, Op, Quantize
+from hgqify.precision.program import Node, Program
+from hgqify.quantizers import Quantizer
+
+# Words a C++ compiler or the generated project may not take as a variable's name.
+_WORDS = """alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl const
+    constexpr const_cast continue decltype default delete do double dynamic_cast else enum explicit export
+    extern false float for friend goto if inline int long mutable namespace new noexcept not not_eq nullptr
+    operator or or_eq private protected public register reinterpret_cast return short signed sizeof static
+    static_assert static_cast struct switch template this thread_local throw true try typedef typeid
+    typename union unsigned using virtual void volatile wchar_t while xor xor_eq
+    input output main std nnet hls ap_fixed ap_ufixed ap_int ap_uint model config data weight bias"""
+_RESERVED = frozenset(_WORDS.split())
+
+
+def identifier(name: str, taken: set[str]) -> str:
+    """A C identifier close to ``name``, distinct from ``taken`` even without regard to case; adds it."""
+    base = re.sub(r"_+", "_", re.sub(r"[^0-9A-Za-z]", "_", name)).strip("_") or "layer"
+    if base[0].isdigit() or base.lower() in _RESERVED:
+        base = f"l_{base}"
+    candidate, number = base, 1
+    while candidate.lower() in taken:
+        number += 1
+        candidate = f"{base}_{number}"
+    taken.add(candidate.lower())
+    return candidate
+
+
+class Lowering:
+    """A program under construction."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._real: set[str] = set()
+        self._taken: set[str] = set()
+
+    def add(
+        self, path: str, op: Op, inputs: tuple[str, ...], shape: tuple[int, ...], *, name: str = ""
+    ) -> str:
+        """Appends a node; returns its name.
+
+        Args:
+            path: of the Keras layer.
+            op, inputs, shape: of the node.
+            name: wish for its name; the layer's path by default.
+
+        Raises:
+            PrecisionError: a real model input where codes are needed.
+        """
+        if not isinstance(op, Quantize) and any(source in self._real for source in inputs):
+            raise PrecisionError(
+                "a real model input reaches this layer without being quantized",
+                where=path,
+                received=type(op).__name__,
+                remedy="put a Quantize layer directly after the input, or give this layer an input quantizer",
+            )
+        unique = identifier(name or path, self._taken)
+        shape = tuple(int(size) for size in shape)
+        self.nodes.append(Node(name=unique, op=op, inputs=inputs, shape=shape, layer=path))
+        self._shapes[unique] = shape
+        if isinstance(op, Input):
+            self._real.add(unique)
+        return unique
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a node's output, without the batch axis."""
+        return self._shapes[name]
+
+    def is_real(self, name: str) -> bool:
+        """Whether a node holds real numbers, not codes."""
+        return name in self._real
+
+    def program(self, inputs: tuple[str, ...], outputs: tuple[str, ...], name: str) -> Program:
+        """The finished program, without bounds."""
+        return Program(nodes=tuple(self.nodes), inputs=inputs, outputs=outputs, name=identifier(name, set()))
+
+
+class LayerLowering:
+    """One call of one layer: what a lowering function works with.
+
+    Attributes:
+        layer: the Keras layer.
+        path: its path in the model.
+        inputs: names of the nodes it reads.
+        shape: of its output, without the batch axis.
+    """
+
+    def __init__(
+        self,
+        lowering: Lowering,
+        layer: keras.layers.Layer,
+        *,
+        path: str,
+        name: str,
+        inputs: tuple[str, ...],
+        shape: tuple[int, ...],
+    ) -> None:
+        self._lowering = lowering
+        self._name = name
+        self.layer: Any = layer
+        self.path = path
+        self.inputs = inputs
+        self.shape = shape
+
+    def shape_of(self, name: str) -> tuple[int, ...]:
+        """Shape of a node's output, without the batch axis."""
+        return self._lowering.shape(name)
+
+    def add(self, op: Op, *inputs: str, shape: tuple[int, ...], role: str = "") -> str:
+        """Appends a node; ``role`` tells a layer's nodes apart, the main one has none."""
+        name = f"{self._name}_{role}" if role else self._name
+        return self._lowering.add(self.path, op, inputs, shape, name=name)
+
+    def quantize(self, source: str, quantizer: Quantizer | None, role: str) -> str:
+        """Appends the quantizer on an edge, if there is one.
+
+        Raises:
+            PrecisionError: the quantizer is off, or has no format yet.
+        """
+        if quantizer is None:
+            return source
+        try:
+            state = quantizer.state()
+        except PrecisionError as error:
+            raise PrecisionError(
+                error.what, where=f"{self.path} ({role})", received=error.received, remedy=error.remedy
+            ) from error
+        k, i, f = (np.asarray(part, np.int64) for part in (state.k, state.i, state.f))
+        op = Quantize(k=k, i=i, f=f, rounding=state.rounding, overflow=state.overflow)
+        return self.add(op, source, shape=self.shape_of(source), role=role)
+
+    def quantized_inputs(self) -> tuple[str, ...]:
+        """The inputs behind the layer's own input quantizers."""
+        iqs = list(getattr(self.layer, "iqs", ()))
+        if not iqs:
+            return self.inputs
+        roles = ["iq"] if len(iqs) == 1 else [f"iq{n}" for n in range(len(iqs))]
+        return tuple(
+            self.quantize(source, iq, role) for source, iq, role in zip(self.inputs, iqs, roles, strict=True)
+        )
+
+    def channels_last(self) -> None:
+        """Refuses a layer whose channels come first.
+
+        Raises:
+            PrecisionError: data_format is 'channels_first'.
+        """
+        if getattr(self.layer, "data_format", None) == "channels_first":
+            raise PrecisionError(
+                "only the layout with channels last can be lowered",
+                where=self.path,
+                received="data_format='channels_first'",
+                remedy="build the model with data_format='channels_last'; the weights stay as they are",
+            )
+
+
+LoweringFunction = Callable[[LayerLowering], str]
+"""Appends a layer's nodes (input and output quantizers included) and returns the name of its result."""
+
+
+class Registry:
+    """Which function lowers which layer class; looked up by exact class, as a subclass may compute else."""
+
+    def __init__(self, functions: Mapping[type, LoweringFunction] | None = None) -> None:
+        self._functions: dict[type, LoweringFunction] = dict(functions or {})
+
+    def register(self, *classes: type) -> Callable[[LoweringFunction], LoweringFunction]:
+        """Decorator: the function lowers these layer classes.
+
+        Raises:
+            RuleError: a class that is registered already (make a `copy` and use `override`).
+        """
+
+        def decorate(function: LoweringFunction) -> LoweringFunction:
+            for layer_class in classes:
+                if layer_class in self._functions:
+                    raise RuleError(
+                        "this layer class has a lowering already",
+                        received=layer_class.__name__,
+                        remedy="use override() on a copy of the registry",
+                    )
+                self._functions[layer_class] = function
+            return function
+
+        return decorate
+
+    def override(self, layer_class: type, function: LoweringFunction) -> None:
+        """Sets the function of a class, whether it had one or not."""
+        self._functions[layer_class] = function
+
+    def find(self, layer_class: type) -> LoweringFunction | None:
+        """The function for a class, or None."""
+        return self._functions.get(layer_class)
+
+    def copy(self) -> Registry:
+        """An independent registry with the same entries."""
+        return Registry(self._functions)
+
+
+def refused(problems: list[HgqifyError]) -> UnsupportedLayerError:
+    """One error that names all layers."""
+    if len(problems) == 1:
+        first = problems[0]
+        return UnsupportedLayerError(
+            first.what, where=first.where, received=first.received, remedy=first.remedy
+        )
+    return UnsupportedLayerError(
+        f"{len(problems)} layers have no exact integer form:\n  " + "\n  ".join(map(str, problems))
+    )
