@@ -20,8 +20,13 @@ from hgqify.graph.model import CUSTOM_PREFIX, INPUT, OPERATION_PREFIX, SELECT, C
 _DROPPED_CONFIG = frozenset({"name", "dtype", "trainable", "build_config", "quantization_config"})
 _DROPPED_SUFFIXES = ("_initializer", "_regularizer", "_constraint")
 
-# Call arguments that Keras passes around and that do not change a model at inference when unset.
-_NEUTRAL_ARGUMENTS = {"training": (None, False), "mask": (None,), "return_attention_scores": (False,)}
+# Call arguments that do not change a model at inference. Whatever `training` a layer was called with,
+# a functional model overrides it by its own; the others change nothing at these values.
+_NEUTRAL_ARGUMENTS = {
+    "training": (None, False, True),
+    "mask": (None,),
+    "return_attention_scores": (False,),
+}
 
 _PROBE_BATCH = 3
 """Samples in a call that only serves to learn an output's shape."""
@@ -320,8 +325,7 @@ def _output_specs(operation: keras.Operation, name: str, args: tuple, kwargs: di
         specs = operation.compute_output_spec(*args, **kwargs)
         if any(None in tensor.shape[1:] for tensor in _flatten(specs)):
             # Some layers (EinsumDense) do not infer what they could; what they really return tells.
-            specs = _map(_as_spec, operation(*_map(_as_zeros, args), **_map(_as_zeros, kwargs)))
-        return specs
+            return _map(_as_spec, operation(*_map(_as_zeros, args), **_map(_as_zeros, kwargs)))
     except (NotImplementedError, TypeError, ValueError) as error:
         raise UnsupportedLayerError(
             "the shape of the output cannot be inferred",
@@ -329,6 +333,7 @@ def _output_specs(operation: keras.Operation, name: str, args: tuple, kwargs: di
             received=f"{type(operation).__name__}: {str(error).strip().splitlines()[0]}",
             remedy="give the layer a compute_output_shape() or replace it",
         ) from error
+    return specs
 
 
 def _as_zeros(value: Any) -> Any:
