@@ -1,1 +1,45 @@
-"""hgqify: trained float Keras models to bit-exact fixed-point firmware."""
+"""hgqify: trained float Keras models to bit-exact fixed-point firmware.
+
+Do
+    convert(model, calib) -> Result     check(directory, data=...) -> CheckReport
+    inspect(model) -> ConversionReport
+Say how
+    Rule, ConvertSettings, FinetuneSettings, ProjectOptions
+By hand
+    hgqify.layers, hgqify.quantizers, hgqify.config (scopes)
+
+Importing hgqify registers its layers with Keras, so that `keras.saving.load_model` finds them.
+"""
+
+from hgqify.backend import choose_backend
+
+choose_backend()
+
+from hgqify import config, layers, quantizers  # noqa: E402
+from hgqify.api import check, convert, inspect, load_program  # noqa: E402
+from hgqify.convert import ConversionReport, ConvertSettings, Rule  # noqa: E402
+from hgqify.errors import HgqifyError  # noqa: E402
+from hgqify.export import CheckReport, ProjectOptions  # noqa: E402
+from hgqify.finetune import FinetuneSettings  # noqa: E402
+from hgqify.reporting import hgqify_version  # noqa: E402
+from hgqify.result import Result  # noqa: E402
+
+__version__ = hgqify_version()
+
+__all__ = [
+    "CheckReport",
+    "ConversionReport",
+    "ConvertSettings",
+    "FinetuneSettings",
+    "HgqifyError",
+    "ProjectOptions",
+    "Result",
+    "Rule",
+    "check",
+    "config",
+    "convert",
+    "inspect",
+    "layers",
+    "load_program",
+    "quantizers",
+]

@@ -1,0 +1,8 @@
+"""What a conversion produced, as plain data: for JSON, and as a few lines for the terminal.
+
+Report, LayerReport, Quality, SCHEMA
+"""
+
+from hgqify.report.report import SCHEMA, LayerReport, Quality, Report
+
+__all__ = ["SCHEMA", "LayerReport", "Quality", "Report"]

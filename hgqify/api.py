@@ -1,0 +1,285 @@
+"""The three things a user does: convert, check, inspect."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from hgqify import graph
+from hgqify.calibrate import calibrate, fit_float32
+from hgqify.convert import ConversionReport, ConvertSettings, Rule, plan
+from hgqify.convert import convert as make_quantized
+from hgqify.data import Source, check_against, open_source
+from hgqify.errors import ExportError, ModelLoadError, RuleError
+from hgqify.export import (
+    CheckReport,
+    Comparison,
+    ProjectOptions,
+    compare,
+    compile_project,
+    compiler,
+    random_inputs,
+)
+from hgqify.finetune import FinetuneSettings, finetune
+from hgqify.layers import refresh
+from hgqify.precision import Program, lower
+from hgqify.precision.serialize import from_npz
+from hgqify.progress import Event, Progress, TextProgress
+from hgqify.reporting import make_report
+from hgqify.result import MODEL_FILE, PROGRAM_FILE, PROJECT_FOLDER, Result
+
+_SETTINGS = {f.name for f in dataclasses.fields(ConvertSettings)}
+_TRAINING = {f.name for f in dataclasses.fields(FinetuneSettings)}
+_CHECK_BATCH = 128
+
+
+def convert(
+    model: keras.Model | str | os.PathLike[str],
+    calib: Any,
+    *,
+    labels: Any = None,
+    rules: Sequence[Rule] = (),
+    seed: int = 0,
+    margin: int = 1,
+    finetune_steps: int | None = None,
+    backend: str = "Vitis",
+    key: str | Sequence[str] | None = None,
+    allow_pickle: bool = False,
+    safe_mode: bool = True,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Result:
+    """Turn a trained float model into exact fixed-point arithmetic.
+
+    The stages: read and clone the model with quantized layers, calibrate widths on the data, fine-tune
+    the weights with the float model as teacher, lower to integers.
+
+    Args:
+        model: Keras v3 model, or the path of a .keras, .h5 or .hdf5 file.
+        calib: data as the model takes it: path of a .npy, .npz or HDF5 file, arrays, a PyDataset or an
+            iterable of batches (see `hgqify.data.open_source`).
+        labels: class labels, if any: an array, a path, or the name of an array in the file.
+        rules: exceptions for some layers.
+        seed: of all randomness.
+        margin: additional integer bits of activations whose overflow wraps.
+        finetune_steps: optimizer steps; 0 for none; None for the default of `FinetuneSettings`.
+        backend: hls4ml backend the project is written for.
+        key: names of the input arrays in a file.
+        allow_pickle: open pickled arrays, which can run code.
+        safe_mode: refuse models with Lambda layers, which can run code.
+        progress: hears of every step; None shows bars on standard error.
+        settings: fields of `ConvertSettings` (weight_bits, activation_bits, io_type, ...) and of
+            `FinetuneSettings` (learning_rate, batch_size, ...).
+
+    Returns:
+        The quantized model, its integers, its report, and the means to export it.
+
+    Raises:
+        HgqifyError: what the user can mend: the model, the data, the settings.
+    """
+    show = TextProgress() if progress is None else progress
+    conversion_settings, training = _split(settings, finetune_steps, seed)
+    seconds: dict[str, float] = {}
+    source_model = _model(model, safe_mode)
+    keras.utils.set_random_seed(seed)
+
+    with _timed("convert", seconds):
+        read = graph.read(source_model)
+        conversion = make_quantized(read, conversion_settings, rules)
+    source = _open(calib, source_model, labels=labels, key=key, allow_pickle=allow_pickle)
+    with _timed("calibrate", seconds):
+        calibration = calibrate(
+            conversion.model,
+            conversion.probe,
+            conversion.sites,
+            source,
+            margin=margin,
+            progress=show,
+        )
+    with _timed("finetune", seconds):
+        trained = finetune(
+            conversion.model,
+            conversion.clone,
+            source,
+            logits=conversion.logits,
+            settings=training,
+            progress=show,
+        )
+        # Training moves weights; the proof of float32 exactness is made for those that were kept.
+        late = fit_float32(conversion.model)
+        refresh(conversion.model)
+    with _timed("lower", seconds):
+        program = lower(conversion.model)
+    calibration = dataclasses.replace(calibration, adjustments=(*calibration.adjustments, *late))
+    with _timed("report", seconds):
+        report = make_report(
+            conversion=conversion,
+            program=program,
+            source=source,
+            calibration=calibration,
+            finetune=trained,
+            settings={**dataclasses.asdict(conversion_settings), **dataclasses.asdict(training)},
+            seconds=seconds,
+        )
+    return Result(
+        model=conversion.model,
+        float_model=conversion.clone,
+        program=program,
+        report=report,
+        project=ProjectOptions(backend=backend, io_type=conversion_settings.io_type.value),
+    )
+
+
+def inspect(
+    model: keras.Model | str | os.PathLike[str],
+    *,
+    rules: Sequence[Rule] = (),
+    safe_mode: bool = True,
+    **settings: Any,
+) -> ConversionReport:
+    """Say for every layer whether it would be converted, and why not; converts nothing.
+
+    Args:
+        model, rules, safe_mode: as for `convert`.
+        settings: fields of `ConvertSettings`.
+
+    Raises:
+        HgqifyError: the model cannot be read, or a setting is wrong. Refused layers are no error here.
+    """
+    return plan(graph.read(_model(model, safe_mode)), _split(settings, None, 0)[0], rules)
+
+
+def check(
+    directory: str | os.PathLike[str],
+    *,
+    data: Any = None,
+    random: int = 200,
+    limit: int | None = None,
+    key: str | Sequence[str] | None = None,
+    allow_pickle: bool = False,
+    csim: bool | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> CheckReport:
+    """Compare Keras, the integer reference and C simulation of a saved result, code for code.
+
+    Args:
+        directory: what `Result.save` wrote.
+        data: inputs to compare on, as for `convert`; None for random inputs only.
+        random: number of random inputs, a quarter of them up to four times beyond the calibrated range.
+        limit: compare on the first so many samples of the data.
+        key, allow_pickle: as for `convert`.
+        csim: run C simulation; None: if there is a C++ compiler.
+        seed: of the random inputs.
+        progress: hears of every batch; None shows a bar on standard error.
+
+    Returns:
+        The comparisons; ``exact`` says whether all codes are equal.
+
+    Raises:
+        HgqifyError: the folder is no result, the data does not fit, or C simulation was asked for and
+            cannot be run.
+    """
+    show = TextProgress() if progress is None else progress
+    folder = Path(directory)
+    model, program = _saved(folder)
+    notes: list[str] = []
+    simulation = None
+    if csim is None and compiler() is None:
+        notes.append("C simulation was not run: no C++ compiler (g++) was found")
+    elif csim is not False:
+        show(Event(stage="compile C simulation", done=0, total=1, unit="projects"))
+        simulation = compile_project(folder / PROJECT_FOLDER)
+        show(Event(stage="compile C simulation", done=1, total=1, unit="projects"))
+    comparisons: list[Comparison] = []
+
+    def run(batches: Any, name: str, total: int | None) -> None:
+        comparisons.extend(
+            compare(
+                program,
+                batches,
+                name=name,
+                model=model,
+                simulation=simulation,
+                progress=lambda done: show(Event(stage="check", done=done, total=total, unit="samples")),
+            )
+        )
+
+    if data is not None:
+        source = _open(data, model, key=key, allow_pickle=allow_pickle)
+        total = source.samples if limit is None or source.samples is None else min(limit, source.samples)
+        batches = (batch.inputs for batch in source.batches(_CHECK_BATCH, limit=limit))
+        run(batches, Path(data).name if isinstance(data, str | os.PathLike) else "the data", total)
+    if random:
+        inputs = random_inputs(program, random, seed=seed)
+        parts = ([x[n : n + _CHECK_BATCH] for x in inputs] for n in range(0, random, _CHECK_BATCH))
+        run(parts, "random inputs", random)
+    return CheckReport(comparisons=tuple(comparisons), notes=tuple(notes))
+
+
+def load_program(directory: str | os.PathLike[str]) -> Program:
+    """The integers of a saved result.
+
+    Raises:
+        ExportError: the folder is no result of hgqify.
+    """
+    return _saved(Path(directory))[1]
+
+
+def _split(
+    settings: dict[str, Any], steps: int | None, seed: int
+) -> tuple[ConvertSettings, FinetuneSettings]:
+    """Settings of the conversion and of the training from one set of keywords."""
+    training = {name: settings[name] for name in settings if name in _TRAINING}
+    conversion = {name: settings[name] for name in settings if name not in _TRAINING}
+    if steps is not None:
+        training["steps"] = steps
+    unknown = [name for name in conversion if name not in _SETTINGS]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], sorted(_SETTINGS | _TRAINING), n=1, cutoff=0.0)[0]
+        raise RuleError("unknown setting", received=", ".join(unknown), remedy=f"did you mean {near}?")
+    return ConvertSettings(**conversion), FinetuneSettings(**{"seed": seed, **training})
+
+
+def _model(model: keras.Model | str | os.PathLike[str], safe_mode: bool) -> keras.Model:
+    if isinstance(model, keras.Model):
+        return model
+    if isinstance(model, str | os.PathLike):
+        return graph.load_model(model, safe_mode=safe_mode)
+    raise ModelLoadError(
+        "a Keras model or the path of one is needed", received=type(model).__name__, remedy="pass model.keras"
+    )
+
+
+def _open(data: Any, model: keras.Model, **options: Any) -> Source:
+    names = [tensor.name for tensor in model.inputs]
+    source = open_source(data, names=names, **options)
+    check_against(source, [tensor.shape[1:] for tensor in model.inputs], names)
+    return source
+
+
+@contextmanager
+def _timed(stage: str, seconds: dict[str, float]) -> Iterator[None]:
+    start = time.monotonic()
+    yield
+    seconds[stage] = round(time.monotonic() - start, 2)
+
+
+def _saved(folder: Path) -> tuple[keras.Model, Program]:
+    missing = [name for name in (MODEL_FILE, PROGRAM_FILE) if not (folder / name).is_file()]
+    if missing:
+        raise ExportError(
+            "not a result of hgqify",
+            where=str(folder),
+            received=f"a folder without {' and '.join(missing)}" if folder.is_dir() else "no such folder",
+            remedy="give the folder that hgqify wrote, such as model_hgq",
+        )
+    return graph.load_model(folder / MODEL_FILE), from_npz(folder / PROGRAM_FILE)

@@ -1,0 +1,93 @@
+"""How well a quantized model does what its float origin did, on data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from hgqify.calibrate import sqnr
+from hgqify.data import Source
+from hgqify.report import Quality
+
+_BATCH = 256
+
+
+def predict(model: keras.Model, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Outputs of a model in flat order, for one batch."""
+    structure = keras.tree.pack_sequence_as(model.input, list(inputs))
+    return [np.asarray(y) for y in keras.tree.flatten(model.predict_on_batch(structure))]
+
+
+def classes(output: np.ndarray, *, logits: bool) -> np.ndarray | None:
+    """Class of every sample: the largest logit, or the side of one half of a single probability."""
+    if output.ndim == 2 and output.shape[1] > 1 and logits:
+        return output.argmax(axis=1)
+    if output.ndim == 2 and output.shape[1] == 1 and np.all((output >= 0) & (output <= 1)):
+        return (output[:, 0] > 0.5).astype(np.int64)
+    return None
+
+
+def label_classes(labels: Any) -> np.ndarray | None:
+    """Class of every label: whole numbers, or the largest of a one-hot row."""
+    labels = np.asarray(labels)
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        return labels.argmax(axis=1)
+    flat = labels.reshape(len(labels), -1)
+    if flat.shape[1] != 1 or np.any(flat != np.round(flat)):
+        return None
+    return flat[:, 0].astype(np.int64)
+
+
+def measure(
+    float_model: keras.Model,
+    model: keras.Model,
+    source: Source,
+    *,
+    logits: Sequence[bool],
+    limit: int,
+    name: str,
+) -> Quality:
+    """Compare two models on up to ``limit`` samples of a source.
+
+    Args:
+        float_model, model: with the same inputs and outputs.
+        source: data; its labels, if any, are classes of the first output that is one of classes.
+        logits: for each output, whether it holds classification logits.
+        limit: number of samples.
+        name: what the data is, for the report.
+    """
+    labels: list[np.ndarray] = []
+    floats: list[list[np.ndarray]] = []
+    fixed: list[list[np.ndarray]] = []
+    for batch in _limited(source, limit):
+        floats.append(predict(float_model, batch.inputs))
+        fixed.append(predict(model, batch.inputs))
+        if batch.labels is not None:
+            labels.append(batch.labels)
+    a, b = ([np.concatenate(parts) for parts in zip(*outputs, strict=True)] for outputs in (floats, fixed))
+    agreement = float_accuracy = accuracy = None
+    for is_logits, y, q in zip(logits, a, b, strict=True):
+        wanted, found = classes(y, logits=is_logits), classes(q, logits=is_logits)
+        if wanted is None or found is None:
+            continue
+        agreement = float(np.mean(wanted == found))
+        truth = label_classes(np.concatenate(labels)) if labels else None
+        if truth is not None and len(truth) == len(wanted):
+            float_accuracy, accuracy = float(np.mean(wanted == truth)), float(np.mean(found == truth))
+        break
+    noise = sqnr(np.concatenate([y.ravel() for y in a]), np.concatenate([q.ravel() for q in b]))
+    return Quality(
+        samples=len(a[0]),
+        agreement=agreement,
+        float_accuracy=float_accuracy,
+        accuracy=accuracy,
+        output_sqnr_db=noise,
+        data=name,
+    )
+
+
+def _limited(source: Source, limit: int) -> Iterator[Any]:
+    yield from source.batches(_BATCH, limit=limit)

@@ -1,0 +1,105 @@
+"""Gather what the stages of a conversion left behind into one report."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import keras
+import numpy as np
+
+from hgqify.calibrate import CalibrationReport, layer_sqnr
+from hgqify.convert import Conversion
+from hgqify.data import Source
+from hgqify.finetune import FinetuneReport
+from hgqify.layers import QLayer, QLinear, quantized_layers
+from hgqify.precision import Program
+from hgqify.precision.certificate import certify
+from hgqify.precision.ebops import count
+from hgqify.quality import measure
+from hgqify.quantizers import QuantizerState
+from hgqify.report import LayerReport, Report
+
+_QUALITY_SAMPLES = 2000
+_NOISE_SAMPLES = 256
+
+
+def make_report(
+    *,
+    conversion: Conversion,
+    program: Program,
+    source: Source,
+    calibration: CalibrationReport,
+    finetune: FinetuneReport,
+    settings: Mapping[str, Any],
+    seconds: Mapping[str, float],
+) -> Report:
+    """The report of a conversion; measures the model on the calibration data."""
+    missing: dict[str, int] = {}
+    for entry in certify(program).open:
+        missing[entry.layer] = max(missing.get(entry.layer, 0), entry.missing_bits)
+    ebops = count(program)
+    batch = next(iter(source.batches(_NOISE_SAMPLES, limit=_NOISE_SAMPLES)))
+    noise = layer_sqnr(conversion.clone, conversion.model, batch.inputs)
+    layers = tuple(
+        _layer(layer, ebops.get(layer.name, 0), noise.get(layer.name), layer.name not in missing)
+        for layer in quantized_layers(conversion.model)
+    )
+    quality = measure(
+        conversion.clone,
+        conversion.model,
+        source,
+        logits=conversion.logits,
+        limit=_QUALITY_SAMPLES,
+        name="calibration data",
+    )
+    return Report(
+        version=hgqify_version(),
+        model=conversion.model.name,
+        settings=settings,
+        conversion=tuple(conversion.report.to_dict()),
+        layers=layers,
+        calibration=dataclasses.asdict(calibration),
+        finetune=dataclasses.asdict(finetune),
+        ebops=sum(ebops.values()),
+        float32_proved=not missing,
+        float32_open=missing,
+        quality=quality,
+        seconds=seconds,
+    )
+
+
+def _layer(layer: QLayer, ebops: int, noise: float | None, proved: bool) -> LayerReport:
+    kernel = layer.quantized_weights()["kernel"] if isinstance(layer, QLinear) else None
+    weight_state = layer.kq.state(layer.kernel) if isinstance(layer, QLinear) else None
+    output = layer.output[0] if isinstance(layer.output, list) else layer.output
+    shape = output.shape[1:] if isinstance(output, keras.KerasTensor) else ()
+    return LayerReport(
+        layer=layer.name,
+        kind=type(layer).__name__,
+        shape=tuple(int(n) for n in shape),
+        input_bits=_widths([q.state() for q in layer.iqs if not q.is_dummy]),
+        weight_bits=None if weight_state is None else _widths([weight_state]),
+        zeros=None if kernel is None else float(np.mean(kernel == 0)),
+        ebops=int(ebops),
+        sqnr_db=noise,
+        float32_proved=proved,
+    )
+
+
+def _widths(states: Sequence[QuantizerState]) -> tuple[int, int] | None:
+    """Smallest and largest k + i + f."""
+    if not states:
+        return None
+    totals = [np.maximum(s.k + s.i + s.f, 0) for s in states]
+    return min(int(t.min()) for t in totals), max(int(t.max()) for t in totals)
+
+
+def hgqify_version() -> str:
+    """Version of the installed package, 'unknown' if it runs without being installed."""
+    try:
+        return version("hgqify")
+    except PackageNotFoundError:
+        return "unknown"
