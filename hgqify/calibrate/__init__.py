@@ -1,7 +1,7 @@
 """Formats from data: observed ranges, placement of the binary point, exactness in float32.
 
 Run
-    calibrate -> CalibrationReport (SiteReport, Adjustment)
+    calibrate -> CalibrationReport (SiteReport, Adjustment); settle after weights moved
 Parts
     collect_ranges, Range, place_activation, place_weight, place_bias, apply_ranges, apply_weights,
     fit_float32, excess_bits
@@ -9,7 +9,7 @@ Quality
     layer_sqnr, sqnr
 """
 
-from hgqify.calibrate.calibrate import CalibrationReport, SiteReport, calibrate
+from hgqify.calibrate.calibrate import CalibrationReport, SiteReport, calibrate, settle
 from hgqify.calibrate.float32 import Adjustment, excess_bits, fit_float32
 from hgqify.calibrate.placement import Bits, place_activation, place_bias, place_weight
 from hgqify.calibrate.quality import layer_sqnr, sqnr
@@ -32,5 +32,6 @@ __all__ = [
     "place_activation",
     "place_bias",
     "place_weight",
+    "settle",
     "sqnr",
 ]

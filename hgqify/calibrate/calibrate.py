@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from hgqify.calibrate.ranges import Range, collect_ranges
 from hgqify.calibrate.widths import apply_ranges, apply_weights, merged_range
 from hgqify.data import Source
 from hgqify.layers import quantized_layers, refresh
+from hgqify.progress import Event, Progress, no_progress
 
 
 class SiteLike(Protocol):
@@ -70,7 +71,7 @@ def calibrate(
     batch_size: int = 256,
     limit: int | None = None,
     margin: int = 1,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> CalibrationReport:
     """Set the formats of every quantizer of a model; total widths stay as the model was made with.
 
@@ -82,19 +83,20 @@ def calibrate(
         batch_size: samples per batch.
         limit: stop after this many samples.
         margin: additional integer bits for activations whose overflow wraps.
-        progress: called with the number of samples seen.
+        progress: hears of every batch.
 
     Raises:
         DataError: data that does not fit the model, is empty, or is not finite.
         CalibrationError: a range or weight from which no format follows.
     """
     seen = 0
+    known = [n for n in (limit, source.samples) if n is not None]
+    total = min(known) if known else None
 
     def count(samples: int) -> None:
         nonlocal seen
         seen = samples
-        if progress is not None:
-            progress(samples)
+        progress(Event(stage="calibrate", done=samples, total=total, unit="samples"))
 
     observed = collect_ranges(probe, source, batch_size=batch_size, limit=limit, progress=count)
     ranges: dict[str, dict[int | str, Range]] = {}
@@ -104,9 +106,23 @@ def calibrate(
     for layer in quantized_layers(model):
         apply_ranges(layer, ranges.get(layer.name, {}), margin=margin)
         apply_weights(layer)
+    adjustments = settle(model)
+    return CalibrationReport(samples=seen, sites=_describe(model, ranges), adjustments=adjustments)
+
+
+def settle(model: keras.Model) -> tuple[Adjustment, ...]:
+    """Make a model ready to deploy after its weights or formats moved: exact in float32, tables fresh.
+
+    Args:
+        model: a calibrated model of quantized layers.
+
+    Returns:
+        What had to be narrowed.
+    """
+    refresh(model)  # the scales and shifts to fit are stored constants
     adjustments = fit_float32(model)
     refresh(model)
-    return CalibrationReport(samples=seen, sites=_describe(model, ranges), adjustments=adjustments)
+    return adjustments
 
 
 def _describe(model: keras.Model, ranges: dict[str, dict[int | str, Range]]) -> tuple[SiteReport, ...]:

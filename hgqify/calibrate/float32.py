@@ -77,7 +77,7 @@ def excess_bits(layer: QLayer) -> np.ndarray:
     """
     if isinstance(layer, QLinear | QBatchNormalization):
         return _ceil_bits(_accumulated(layer), widths.product_frac(layer))
-    return np.atleast_1d(_excess_of_merge(layer))
+    return _excess_of_merge(layer)
 
 
 def _ceil_bits(total: np.ndarray, frac: np.ndarray | int) -> np.ndarray:
@@ -138,7 +138,7 @@ def _fit_products(layer: QLayer) -> Iterable[Adjustment]:
         if input_width > max(MIN_INPUT_BITS, int(weight_width.max())) or (
             not may.any() and input_width > MIN_INPUT_BITS
         ):
-            _narrow(iq)
+            _narrow(iq, finest=True)
             lost_input += 1
         elif may.any():
             kernel.set_state(f=state.f - may)
@@ -183,41 +183,38 @@ def _to_kernel(layer: QLayer, outputs: np.ndarray, shape: tuple[int, ...]) -> np
     return np.asarray(full.any(axis=shared, keepdims=True))
 
 
-def _narrow(quantizer: widths.Quantizer) -> None:
-    """One fractional bit less in the widest formats of a data quantizer."""
+def _narrow(quantizer: widths.Quantizer, *, finest: bool) -> None:
+    """One fractional bit less where the LSB is finest, or where the format is widest."""
     state = quantizer.state()
-    width = state.k + state.i + state.f
-    quantizer.set_state(f=state.f - (width == width.max()))
+    if finest:
+        quantizer.set_state(f=np.minimum(state.f, widths.live_frac(state).max() - 1))
+    else:
+        width = state.k + state.i + state.f
+        quantizer.set_state(f=state.f - (width == width.max()))
 
 
 def _fit_inputs(layer: QLayer) -> Iterable[Adjustment]:
+    product = isinstance(layer, QMultiply)
     lost = [0] * len(layer.iqs)
     excess = _excess_of_merge(layer)
-    while excess > 0:
+    while (excess > 0).any() and max(map(_widest, layer.iqs)) > MIN_INPUT_BITS:
         # The finest LSB decides for sums, the widest operand for products.
-        product = isinstance(layer, QMultiply)
-        sizes = [int(_widest(q) if product else widths.live_frac(q.state()).max()) for q in layer.iqs]
-        if max(_widest(q) for q in layer.iqs) <= MIN_INPUT_BITS:
-            break
+        sizes = [_widest(q) if product else int(widths.live_frac(q.state()).max()) for q in layer.iqs]
         index = int(np.argmax(sizes))
-        quantizer = layer.iqs[index]
-        state = quantizer.state()
-        if product:
-            _narrow(quantizer)
-        else:
-            quantizer.set_state(f=np.minimum(state.f, state.f.max() - 1))
+        _narrow(layer.iqs[index], finest=not product)
         lost[index] += 1
         excess = _excess_of_merge(layer)
+    remaining = max(0, int(excess.max()))
     return [
         Adjustment(
             layer=layer.name,
             part=f"input {index}",
             formats=int(layer.iqs[index].state().f.size),
             bits=bits,
-            excess=max(0, excess),
+            excess=remaining,
         )
         for index, bits in enumerate(lost)
-        if bits or (excess > 0 and index == 0)
+        if bits or (remaining and index == 0)
     ]
 
 
@@ -225,23 +222,25 @@ def _widest(quantizer: widths.Quantizer) -> int:
     return int(widths.total_width(quantizer.state()).max())
 
 
-def _excess_of_merge(layer: QLayer) -> int:
-    """Excess bits of the largest sum, product or average of a layer without weights."""
+def _excess_of_merge(layer: QLayer) -> np.ndarray:
+    """Excess bits of the sums, products or averages of a layer without weights, element by element."""
+    if hasattr(layer, "window_counts"):
+        # Windows do not cross channels.
+        total = widths.channel_bound(layer) * int(np.max(layer.window_counts()))
+        return _ceil_bits(total, widths.channel_frac(layer)) + _reciprocal_bits(layer)
     states = [quantizer.state() for quantizer in layer.iqs]
-    tops = [float(widths.bound(state).max()) for state in states]
-    fracs = [int(widths.live_frac(state).max()) for state in states]
+    tops = np.broadcast_arrays(*(widths.bound(state) for state in states))
+    fracs = np.broadcast_arrays(*(widths.live_frac(state) for state in states))
     if isinstance(layer, QMultiply):
-        total, frac = float(np.prod(tops)), sum(fracs)
-    elif hasattr(layer, "window_counts"):
-        total, frac = tops[0] * int(np.max(layer.window_counts())), fracs[0]
-    else:
-        total, frac = sum(tops), max(fracs)
-    if isinstance(layer, QAverage) or hasattr(layer, "window_counts"):
-        # The sum first, then its product with the reciprocal: whichever is wider.
-        factors = np.unique(np.asarray(layer.reciprocal_values(), np.float64))
-        extra = max(int(_significant(factor)) for factor in factors)
-        return int(_ceil_bits(np.asarray(total), frac)) + extra
-    return int(_ceil_bits(np.asarray(total), frac))
+        return np.atleast_1d(_ceil_bits(np.prod(tops, axis=0), np.sum(fracs, axis=0)))
+    excess = _ceil_bits(np.sum(tops, axis=0), np.max(fracs, axis=0))
+    return np.atleast_1d(excess) + (_reciprocal_bits(layer) if isinstance(layer, QAverage) else 0)
+
+
+def _reciprocal_bits(layer: Any) -> int:
+    """Bits an average's constant adds to its sum; a power of two adds none."""
+    factors = np.unique(np.asarray(layer.reciprocal_values(), np.float64))
+    return max(_significant(float(factor)) for factor in factors)
 
 
 def _significant(value: float) -> int:

@@ -1,0 +1,61 @@
+"""How to fine-tune."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from hgqify.errors import RuleError
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneSettings:
+    """A short training of the weights with the float model as teacher.
+
+    Attributes:
+        steps: optimizer steps; 0 for no training.
+        batch_size: samples per step.
+        learning_rate: of Adam at the start; falls to 1 % of it along a cosine.
+        clip_norm: bound on the norm of the gradient of all weights.
+        label_weight: share of the labels' cross-entropy in the loss, where labels are given; the rest is
+            the teacher's.
+        holdout: fraction of the data that chooses the best weights instead of training them.
+        evaluations: how often the held-out part is looked at.
+        min_samples: with fewer samples nothing is trained: the held-out part could not tell gain from luck.
+        max_samples: at most this many samples are kept in memory, a random choice if there are more.
+        seed: of the order of the samples.
+
+    Raises:
+        RuleError: a value out of range.
+    """
+
+    steps: int = 200
+    batch_size: int = 64
+    learning_rate: float = 2e-4
+    clip_norm: float = 1.0
+    label_weight: float = 0.25
+    holdout: float = 0.1
+    evaluations: int = 8
+    min_samples: int = 128
+    max_samples: int = 16384
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, low in (
+            ("steps", 0),
+            ("batch_size", 1),
+            ("evaluations", 1),
+            ("min_samples", 2),
+            ("max_samples", 2),
+        ):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < low:
+                raise RuleError(f"{name} must be a whole number, at least {low}", received=repr(value))
+        for name in ("learning_rate", "clip_norm"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise RuleError(f"{name} must be a positive number", received=repr(value))
+        if not 0 < self.holdout < 1:
+            raise RuleError("holdout must lie between 0 and 1", received=repr(self.holdout))
+        if not 0 <= self.label_weight <= 1:
+            raise RuleError("label_weight must lie from 0 to 1", received=repr(self.label_weight))

@@ -1,0 +1,115 @@
+"""Progress of long stages: what a stage tells, and a bar that shows it.
+
+A stage calls a `Progress` with `Event`s and knows nothing of terminals; `no_progress` ignores them.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, TextIO
+
+_BAR = 24
+_REDRAW_SECONDS = 0.1
+_LINE_SECONDS = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Where a stage is.
+
+    Attributes:
+        stage: its name, such as 'finetune'.
+        done: units of work done.
+        total: units in all; None where only the end will tell.
+        unit: what is counted, such as 'steps'.
+        values: figures of the moment by name, such as the loss.
+    """
+
+    stage: str
+    done: int
+    total: int | None
+    unit: str = "steps"
+    values: Mapping[str, float] = field(default_factory=dict)
+
+
+class Progress(Protocol):
+    """Whatever wants to hear of progress."""
+
+    def __call__(self, event: Event, /) -> None: ...
+
+
+def no_progress(_event: Event, /) -> None:
+    """Ignore progress."""
+
+
+class TextProgress:
+    """A bar with figures and the remaining time on a terminal; plain lines now and then elsewhere.
+
+    Args:
+        stream: where to write; None for stderr as it is at each call.
+        clock: seconds, increasing.
+    """
+
+    def __init__(self, stream: TextIO | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._stage = ""
+        self._started = 0.0
+        self._first = 0
+        self._shown = 0.0
+        self._width = 0
+
+    def __call__(self, event: Event, /) -> None:
+        """Show an event, unless one was shown just before."""
+        stream = sys.stderr if self._stream is None else self._stream
+        now = self._clock()
+        new = event.stage != self._stage
+        if new:
+            self._stage, self._started, self._first = event.stage, now, event.done
+        last = event.total is not None and event.done >= event.total
+        terminal = stream.isatty()
+        pause = _REDRAW_SECONDS if terminal else _LINE_SECONDS
+        if not (new or last) and now - self._shown < pause:
+            return
+        self._shown = now
+        text = self._text(event, now, bar=terminal)
+        if terminal:
+            # Spaces wipe what a longer line before left behind.
+            stream.write("\r" + text.ljust(self._width) + ("\n" if last else ""))
+            self._width = 0 if last else len(text)
+        else:
+            stream.write(text + "\n")
+        stream.flush()
+        if last:
+            self._stage = ""
+
+    def _text(self, event: Event, now: float, *, bar: bool) -> str:
+        parts = [event.stage]
+        if event.total is None:
+            parts.append(f"{event.done} {event.unit}")
+        else:
+            fraction = min(1.0, event.done / max(1, event.total))
+            if bar:
+                filled = round(_BAR * fraction)
+                parts.append(f"[{'#' * filled}{'.' * (_BAR - filled)}]")
+            parts.append(f"{event.done}/{event.total} {event.unit}")
+        parts += [f"{name} {_number(value)}" for name, value in event.values.items()]
+        elapsed, worked = now - self._started, event.done - self._first
+        if event.total is not None and worked > 0 and event.done < event.total:
+            parts.append(f"ETA {_duration(elapsed * (event.total - event.done) / worked)}")
+        else:
+            parts.append(_duration(elapsed))
+        return "  ".join(parts)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if float(value).is_integer() and abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _duration(seconds: float) -> str:
+    whole = round(seconds)
+    minutes = f"{whole // 60 % 60:02d}:{whole % 60:02d}"
+    return f"{whole // 3600}:{minutes}" if whole >= 3600 else minutes
