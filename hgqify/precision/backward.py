@@ -176,9 +176,12 @@ def _modulo(full: Format, int_bits: int | None) -> Format:
 
 def _floored(full: Format, frac_bits: int | None) -> Format:
     """``full`` without the bits below ``2**-frac_bits``."""
-    if frac_bits is None or full.f <= frac_bits:
+    if frac_bits is None or frac_bits >= full.f:
         return full
-    return Format(full.k, full.i, frac_bits) if full.k + full.i + frac_bits > 0 else Format(0, 0, 0)
+    if full.k:
+        # Flooring takes the smallest negative value to -1 LSB, however small it was.
+        return Format(1, max(full.i, -frac_bits), frac_bits)
+    return Format(0, full.i, frac_bits) if full.i + frac_bits > 0 else Format(0, 0, 0)
 
 
 _ACCUMULATING = (ops.Dense, ops.Conv, ops.SumPool, ops.ScaleShift)
@@ -215,6 +218,6 @@ def _formats_of(node: Node, request: Request) -> NodeFormats:
     if isinstance(node.op, ops.Quantize):
         # Its type is its operation: rounding happens on assignment.
         return NodeFormats(result=full, accumulator=None)
-    whole = _modulo(full, request.int_bits)
-    accumulator = whole if isinstance(node.op, _ACCUMULATING) else None
-    return NodeFormats(result=_floored(whole, request.frac_bits), accumulator=accumulator)
+    accumulator = _modulo(full, request.int_bits) if isinstance(node.op, _ACCUMULATING) else None
+    result = _modulo(_floored(full, request.frac_bits), request.int_bits)
+    return NodeFormats(result=result, accumulator=accumulator)
