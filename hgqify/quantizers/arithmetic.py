@@ -85,7 +85,7 @@ def width_gradients(
     below, SAT_SYM      0      -k ln 2 2^i         -k ln 2 2^-f
     ==================  =====  ==================  ===========================
 
-    The first row is HGQ's surrogate (arXiv 2405.00645, section III.D), the others are the derivatives of
+    The first row is HGQ's surrogate (arXiv 2405.00645), the others are the derivatives of
     the bounds 2^i - 2^-f, -k 2^i and -k (2^i - 2^-f). For modes that wrap, all elements follow the first
     row with q the rounded value before wrapping, and i has no gradient. An element counts as saturated
     where its *rounded* value lies outside the range. None stands for the constant 1 or 0.

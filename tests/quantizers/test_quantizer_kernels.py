@@ -16,7 +16,7 @@ from hgqify.quantizers.jax_kernel import jax_kernel
 from hgqify.quantizers.ops_kernel import ops_kernel
 
 DETERMINISTIC = [mode for mode in Rounding if not mode.is_stochastic]
-SIZE = 256
+SIZE = 22 * 16
 
 
 def bits(x) -> np.ndarray:
@@ -140,10 +140,11 @@ PITFALLS += [
 @pytest.mark.parametrize("overflow", list(Overflow))
 @pytest.mark.parametrize("rounding", DETERMINISTIC)
 def test_pitfalls(kernel, rounding, overflow):
-    x = np.array(PITFALLS, np.float32)[:, None]
-    k = np.array([1] if overflow is Overflow.WRAP_SM else [0, 1]).repeat(8)
-    i = np.tile([0, 4, 24, -1, 1, 0, 90, -80], len(k) // 8)
-    f = np.tile([0, 0, 0, 1, 23, 24, -90, 95], len(k) // 8)
+    k = np.array([1, 1] if overflow is Overflow.WRAP_SM else [0, 1]).repeat(8)
+    i = np.tile([0, 4, 24, -1, 1, 0, 90, -80], 2)
+    f = np.tile([0, 0, 0, 1, 23, 24, -90, 95], 2)
+    # One shape with the test above, whose compiled kernels then serve here too.
+    x, k, i, f = (a.ravel() for a in np.broadcast_arrays(np.array(PITFALLS, np.float32)[:, None], k, i, f))
     expected = fixed.quantize(x, k, i, f, rounding, overflow)
     np.testing.assert_array_equal(bits(run(kernel, x, k, i, f, rounding, overflow)), bits(expected))
 
