@@ -9,6 +9,7 @@ reaches.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -80,6 +81,8 @@ def certify(program: Program) -> Certificate:
             )
         infos = [info for name in node.inputs if (info := program.by_name[name].info) is not None]
         bits = max(_bits(node, infos), _significant_bits(node.info))
+        if isinstance(node.op, ops.Add):
+            bits = max(bits, _sum_bits(program, node))
         in_range = _exponents_fit(node.info)
         proved = bits <= MANTISSA_BITS and in_range
         missing = max(0, bits - MANTISSA_BITS) if in_range else max(1, bits - MANTISSA_BITS)
@@ -92,6 +95,34 @@ def certify(program: Program) -> Certificate:
 def _bits(node: Node, infos: list[TensorInfo]) -> int:
     rule = _RULES.get(type(node.op))
     return 0 if rule is None else rule(node.op, infos)
+
+
+def _terms(program: Program, node: Node) -> list[TensorInfo]:
+    """What a layer adds up: its tree of additions may sum in another order than Keras does."""
+    found: list[TensorInfo] = []
+    for name in node.inputs:
+        source = program.by_name[name]
+        if isinstance(source.op, ops.Add) and source.layer == node.layer:
+            found += _terms(program, source)
+        elif source.info is not None:
+            found.append(source.info)
+    return found
+
+
+def _sum_bits(program: Program, node: Node) -> int:
+    terms = _terms(program, node)
+    step = functools.reduce(np.maximum, (live_step(info) for info in terms))
+
+    def reach(end: Callable[[TensorInfo], np.ndarray]) -> np.ndarray:
+        """Sum of one end of all terms, in units of the finest LSB."""
+        parts = [
+            _reach(end(info), end(info), info.frac, np.where(live_step(info) > NO_STEP, step, NO_STEP))
+            for info in terms
+        ]
+        return functools.reduce(np.add, parts)
+
+    down, up = reach(lambda info: np.minimum(info.low, 0)), reach(lambda info: np.maximum(info.high, 0))
+    return _log2_ceil(np.maximum(down, up))
 
 
 def _log2_ceil(reach: np.ndarray) -> int:

@@ -1,11 +1,13 @@
 """The float32 certificate on both sides of 2**24."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from programs import Builder, constant, quantizer, random_program
 
-from hgqify.precision import annotate, certify
-from hgqify.precision.ops import Add, Dense, Input, Multiply, ScaleShift, SumPool
+from hgqify.precision import Program, annotate, certify
+from hgqify.precision.ops import Add, Clip, Dense, Input, Multiply, ScaleShift, SumPool
 from hgqify.reference import run
 
 
@@ -82,6 +84,28 @@ def test_elementwise_operations(op, bits, proved):
     q = b.add(quantizer(0, bits, 0), (x,), (3,), name="q")
     b.add(op, (q,) if isinstance(op, ScaleShift) else (q, q), (3,), name="y")
     assert certify(annotate(b.program("y"))).proved == proved
+
+
+def test_sums_of_many_are_proved_in_the_order_of_keras_too():
+    """(a + b) + (c + d) with a = c > 0 > b = d fits; a + c does not."""
+    b = Builder()
+    x = b.add(Input(), (), (1,), name="x")
+    real = b.add(quantizer(0, 24, 0), (x,), (1,))
+    up = b.add(Clip(low=constant(1 << 23), high=None), (real,), (1,), name="up")
+    down = b.add(ScaleShift(scale=constant(-1), shift=None), (up,), (1,), name="down")
+    pairs = [b.add(Add(), (up, down), (1,), name=name) for name in ("left", "right")]
+    b.add(Add(), pairs, (1,), name="all")
+    program = b.program("all")
+    assert certify(annotate(program)).proved
+    together = Program(
+        nodes=tuple(replace(n, layer="sum") if isinstance(n.op, Add) else n for n in program.nodes),
+        inputs=program.inputs,
+        outputs=program.outputs,
+    )
+    assert entry(annotate(together), "all").missing_bits == 1
+    small = b.add(quantizer(0, 20, 0), (x,), (1,), name="small")
+    b.add(Add(), (small, b.add(Add(), (small, small), (1,), name="two")), (1,), name="three")
+    assert entry(annotate(b.program("three")), "three").proved
 
 
 def test_pools_sum_in_any_order():
