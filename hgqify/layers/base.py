@@ -119,6 +119,10 @@ class QLayer(keras.layers.Layer):
         self.iqs = [self._quantizer(config, "iq")]
         return config
 
+    def _input_config(self) -> Any:
+        """The constructor's ``iq_conf`` as JSON values."""
+        return False if self._iq_conf is None else self._iq_conf.get_config()
+
     def _quantizer(self, config: QuantizerConfig, role: str) -> Quantizer:
         return Quantizer(config, name=f"{self.name}_{role}")
 
@@ -200,7 +204,7 @@ class QLayer(keras.layers.Layer):
         """Everything a constructor outside all scopes needs to make the same layer."""
         config = super().get_config()
         config.update(
-            iq_conf=False if self._iq_conf is None else self._iq_conf.get_config(),
+            iq_conf=self._input_config(),
             oq_conf=None if self.oq is None else self.oq.config.get_config(),
             enable_ebops=self.layer_config.enable_ebops,
             beta0=self.layer_config.beta0,

@@ -95,6 +95,7 @@ class QBatchNormalization(QLayer, keras.layers.BatchNormalization):
 
     def _sources(self, mean: Any, variance: Any) -> Any:
         """(4, channels): gamma, beta, mean, variance."""
+        mean = ops.convert_to_tensor(mean)
         gamma = ops.ones_like(mean) if self.gamma is None else self.gamma
         beta = ops.zeros_like(mean) if self.beta is None else self.beta
         return ops.stack([ops.convert_to_tensor(v) for v in (gamma, beta, mean, variance)])

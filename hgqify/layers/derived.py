@@ -44,7 +44,8 @@ class Derived(keras.layers.Layer):
 
     def select(self, source: Any, computed: Any) -> Any:
         """The stored constant where ``source`` is its record, else ``computed``."""
-        return ops.where(ops.all(ops.equal(self.source, source)), self.value, computed)
+        recorded, stored = ops.convert_to_tensor(self.source), ops.convert_to_tensor(self.value)
+        return ops.where(ops.all(ops.equal(recorded, source)), stored, computed)
 
     def is_fresh(self, source: Any) -> bool:
         """Whether the stored constant belongs to ``source`` (eager)."""

@@ -90,13 +90,10 @@ class QMerge(QLayer):
     def _output_shape(self) -> tuple[int, ...]:
         return np.broadcast_shapes(*self._shapes)
 
-    def get_config(self) -> dict[str, Any]:
-        """Everything a constructor outside all scopes needs to make the same layer."""
-        conf = self._iq_conf
-        if not isinstance(conf, list):
-            return super().get_config()
-        self_conf = [False if c is None else c.get_config() for c in conf]
-        return {**super().get_config(), "iq_conf": self_conf}
+    def _input_config(self) -> Any:
+        if not isinstance(self._iq_conf, list):
+            return super()._input_config()
+        return [False if config is None else config.get_config() for config in self._iq_conf]
 
 
 @keras.saving.register_keras_serializable("hgqify")

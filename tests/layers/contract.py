@@ -1,0 +1,208 @@
+"""The contract every quantized layer keeps, checked by one function on one case at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from hgqify import fixed
+from hgqify.layers import QLayer, refresh
+from hgqify.quantizers import Quantizer
+
+BATCH = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One layer on one input.
+
+    Attributes:
+        name: of the test.
+        make: builds the layer.
+        shapes: of its inputs, without batch.
+        oracle: (layer, quantized inputs as float64) -> the output before oq as float64, computed without
+            the layer's own code.
+        ebops: (layer, input bits, spans of its weights by name) -> EBOPs, by brute force; None where 0.
+        trains: whether a training step moves a weight.
+    """
+
+    name: str
+    make: Callable[[], QLayer]
+    shapes: Sequence[tuple[int, ...]]
+    oracle: Callable[..., np.ndarray]
+    ebops: Callable[..., int] | None = None
+    trains: bool = True
+
+
+def quantized(quantizer: Quantizer, x: np.ndarray, weights: object = None) -> np.ndarray:
+    """What ``fixed`` makes of ``x`` in the quantizer's formats."""
+    state = quantizer.state(weights)
+    return fixed.quantize(x, state.k, state.i, state.f, state.rounding, state.overflow)
+
+
+def scatter_widths(layer: QLayer, rng: np.random.Generator) -> None:
+    """Give every quantizer differing small widths, so that no format is a special one."""
+    for quantizer in (*layer.iqs, layer.kq, layer.bq, layer.oq):
+        if quantizer is None or quantizer.is_dummy:
+            continue
+        shape = quantizer.width_shape
+        quantizer.set_state(i=rng.integers(0, 3, shape), f=rng.integers(1, 5, shape))
+
+
+def draw_inputs(shapes: Sequence[tuple[int, ...]], rng: np.random.Generator) -> list[np.ndarray]:
+    """Values in range and 4x beyond it, with zeros and ties."""
+    batches = [rng.normal(0, 2, (BATCH, *shape)).astype(np.float32) for shape in shapes]
+    for x in batches:
+        x[1] *= 4
+        x[2] = np.round(x[2] * 8) / 16
+        x[3] = 0
+    return batches
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What one case did in its family's model.
+
+    Attributes:
+        layer: trained and refreshed.
+        loaded: the same layer, saved and loaded.
+        inputs: float32 batches.
+        eager, predicted, restored: outputs of the model called, compiled, and loaded.
+        moved: whether training moved a weight of the layer.
+    """
+
+    layer: QLayer
+    loaded: QLayer
+    inputs: list[np.ndarray]
+    eager: np.ndarray
+    predicted: np.ndarray
+    restored: np.ndarray
+    moved: bool
+
+
+def run_family(cases: Sequence[Case], path: Path) -> dict[str, Run]:
+    """Put all cases side by side in one model (compiling is what costs time), train, save and load it."""
+    rng = np.random.default_rng(0)
+    inputs, outputs, layers, xs = [], [], [], []
+    for case in cases:
+        layer = case.make()
+        own = [keras.Input(shape) for shape in case.shapes]
+        inputs += own
+        outputs.append(layer(own if len(own) > 1 else own[0]))
+        layers.append(layer)
+        xs.append(draw_inputs(case.shapes, rng))
+        scatter_widths(layer, rng)
+    model = keras.Model(inputs, outputs)
+    flat = [x for group in xs for x in group]
+
+    model.compile(keras.optimizers.SGD(0.01), loss=["mse"] * len(cases))
+    before = [snapshot(layer) for layer in layers]
+    targets = [np.ones((BATCH, *y.shape[1:]), np.float32) for y in outputs]
+    for _ in range(2):
+        losses = model.train_on_batch(flat, targets)
+    assert np.isfinite(losses).all()
+    after = [snapshot(layer) for layer in layers]
+    assert all(np.isfinite(w).all() for group in after for w in group)
+    moved = [
+        any(np.any(a != b) for a, b in zip(*pair, strict=True)) for pair in zip(after, before, strict=True)
+    ]
+    refresh(model)
+
+    eager, predicted = model(flat), model.predict_on_batch(flat)
+    model.save(path)
+    loaded = keras.saving.load_model(path)
+    restored = loaded(flat)
+    return {
+        case.name: Run(
+            layer=layers[n],
+            loaded=loaded.get_layer(layers[n].name),
+            inputs=xs[n],
+            eager=np.asarray(eager[n]),
+            predicted=np.asarray(predicted[n]),
+            restored=np.asarray(restored[n]),
+            moved=moved[n],
+        )
+        for n, case in enumerate(cases)
+    }
+
+
+def snapshot(layer: QLayer) -> list[np.ndarray]:
+    """Copies of the trained weights."""
+    return [np.array(w) for w in layer.trainable_variables]
+
+
+def check(case: Case, run: Run) -> None:
+    """Hold what a case did against the contract."""
+    layer = run.layer
+    assert layer.built
+    check_config(layer)
+    assert run.moved == case.trains
+    assert run.eager.dtype == np.float32
+    shapes = [(BATCH, *s) for s in case.shapes]
+    assert tuple(layer.compute_output_shape(shapes if len(shapes) > 1 else shapes[0])) == run.eager.shape
+    np.testing.assert_array_equal(run.predicted, run.eager)
+    check_grid(layer)
+    check_oracle(case, layer, run.inputs, run.eager)
+    check_ebops(case, layer)
+    assert type(run.loaded) is type(layer)
+    assert run.loaded.get_config() == layer.get_config()
+    np.testing.assert_array_equal(run.restored, run.eager)
+
+
+def check_config(layer: QLayer) -> None:
+    """A config is JSON and makes an equal layer."""
+    config = layer.get_config()
+    again = type(layer).from_config(json.loads(json.dumps(config)))
+    assert again.get_config() == config
+
+
+def check_grid(layer: QLayer) -> None:
+    """Deployed constants are what ``fixed`` makes of the float ones."""
+    weights = layer.quantized_weights()
+    floats = {name: np.asarray(getattr(layer, name)) for name in ("kernel", "bias") if name in weights}
+    if "scale" in weights:
+        floats["scale"], floats["shift"] = layer.scale_shift()
+    for name, value in weights.items():
+        quantizer = layer.kq if name in ("kernel", "scale") else layer.bq
+        assert value.dtype == np.float32
+        np.testing.assert_array_equal(value, quantized(quantizer, floats[name], floats[name]))
+
+
+def check_oracle(case: Case, layer: QLayer, xs: Sequence[np.ndarray], y: np.ndarray) -> None:
+    """The layer equals exact arithmetic in float64."""
+    inputs = [quantized(q, x) for q, x in zip(layer.iqs, xs, strict=True)] if layer.iqs else xs
+    expected = case.oracle(layer, *(np.asarray(x, np.float64) for x in inputs))
+    if layer.oq is not None and not getattr(layer, "uses_table", False):
+        expected = quantized(layer.oq, expected)
+    np.testing.assert_array_equal(y, expected)
+    assert np.any(y != 0)
+
+
+def check_ebops(case: Case, layer: QLayer) -> None:
+    """The exact count equals brute force, and the value in the loss."""
+    if case.ebops is None:
+        assert layer.ebops() == 0
+        assert layer.ebops_value() is None
+        return
+    bits = []
+    for quantizer, shape in zip(layer.iqs, case.shapes, strict=True):
+        state = quantizer.state()
+        bits.append(np.broadcast_to(np.maximum(state.i + state.f, 0), shape))
+    spans = {name: brute_span(w) for name, w in layer.quantized_weights().items()}
+    expected = case.ebops(layer, *bits, **spans)
+    assert layer.ebops() == expected > 0
+    assert float(layer.ebops_value()) == expected
+
+
+def brute_span(values: np.ndarray) -> np.ndarray:
+    """Length of the binary digits between the outermost ones."""
+
+    def one(value: float) -> int:
+        return len(bin(abs(int(value * 2**40))).removeprefix("0b").strip("0"))
+
+    return np.vectorize(one, otypes=[np.int64])(values.astype(np.float64))

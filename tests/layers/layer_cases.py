@@ -1,0 +1,453 @@
+"""One case per layer and per option that changes its arithmetic."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from contract import Case
+from layer_oracles import conv, mean_by_reciprocal, pool
+
+from hgqify import layers as L
+from hgqify.layers import reciprocal
+
+KIF = {"q_type": "kif", "round_mode": "RND_CONV"}
+OUT = {"q_type": "kif", "i0": 3, "f0": 2, "overflow_mode": "SAT"}
+SHARED = {"heterogeneous_axis": ()}
+PER_CHANNEL = {"heterogeneous_axis": (-1,)}
+
+
+def weights(layer):
+    """Kernel and bias (or 0) in float64."""
+    w = {name: value.astype(np.float64) for name, value in layer.quantized_weights().items()}
+    return w["kernel"], w.get("bias", 0.0)
+
+
+def relu(y):
+    return np.maximum(y, 0)
+
+
+def same(y):
+    return y
+
+
+def dense(act=same):
+    return lambda layer, x: act(x @ weights(layer)[0] + weights(layer)[1])
+
+
+def convolution(act=same, **options):
+    return lambda layer, x: act(conv(layer, x, weights(layer)[0], **options) + weights(layer)[1])
+
+
+def dense_ebops(layer, bits, kernel, **_):
+    return int(
+        sum(
+            b * s
+            for row in bits.reshape(-1, bits.shape[-1])
+            for b, spans in zip(row, kernel, strict=True)
+            for s in spans
+        )
+    )
+
+
+def conv_ebops(**options):
+    return lambda layer, bits, kernel, **_: int(conv(layer, bits[None].astype(int), kernel, **options).sum())
+
+
+def channels_first(oracle):
+    """Run an oracle written for channels last."""
+    return lambda layer, x: np.moveaxis(oracle(layer, np.moveaxis(x, 1, -1)), -1, 1)
+
+
+LINEAR = [
+    Case(name="dense", make=lambda: L.QDense(3), shapes=[(5,)], oracle=dense(), ebops=dense_ebops),
+    Case(
+        name="dense-3d-relu-kif",
+        make=lambda: L.QDense(3, activation="relu", kq_conf=KIF, bq_conf=KIF),
+        shapes=[(2, 4)],
+        oracle=dense(relu),
+        ebops=dense_ebops,
+    ),
+    Case(
+        name="dense-shared-oq-no-bias",
+        make=lambda: L.QDense(4, use_bias=False, iq_conf=SHARED, kq_conf=SHARED, oq_conf=OUT),
+        shapes=[(6,)],
+        oracle=dense(),
+        ebops=dense_ebops,
+    ),
+    Case(
+        name="dense-leaky",
+        make=lambda: L.QDense(3, activation="leaky_relu", activation_params={"negative_slope": 0.125}),
+        shapes=[(5,)],
+        oracle=dense(lambda y: np.where(y < 0, y / 8, y)),
+        ebops=dense_ebops,
+    ),
+    Case(
+        name="conv1d-causal-dilated",
+        make=lambda: L.QConv1D(3, 3, padding="causal", dilation_rate=2),
+        shapes=[(7, 2)],
+        oracle=convolution(),
+        ebops=conv_ebops(),
+    ),
+    Case(
+        name="conv1d-same-stride",
+        make=lambda: L.QConv1D(2, 4, padding="same", strides=3, activation="relu6"),
+        shapes=[(8, 2)],
+        oracle=convolution(lambda y: np.clip(y, 0, 6)),
+        ebops=conv_ebops(),
+    ),
+    Case(
+        name="conv2d-valid-relu",
+        make=lambda: L.QConv2D(3, (3, 2), activation="relu"),
+        shapes=[(5, 4, 2)],
+        oracle=convolution(relu),
+        ebops=conv_ebops(),
+    ),
+    Case(
+        name="conv2d-same-groups",
+        make=lambda: L.QConv2D(
+            4, 3, padding="same", strides=2, groups=2, kq_conf=PER_CHANNEL, iq_conf=PER_CHANNEL, oq_conf=OUT
+        ),
+        shapes=[(5, 4, 4)],
+        oracle=convolution(),
+        ebops=conv_ebops(),
+    ),
+    Case(
+        name="conv2d-dilated-channels-first",
+        make=lambda: L.QConv2D(2, 2, dilation_rate=(2, 1), data_format="channels_first"),
+        shapes=[(3, 5, 4)],
+        oracle=channels_first(convolution()),
+        ebops=lambda layer, bits, kernel, **_: conv_ebops()(layer, np.moveaxis(bits, 0, -1), kernel),
+    ),
+    Case(
+        name="conv3d",
+        make=lambda: L.QConv3D(2, 2, padding="same"),
+        shapes=[(3, 2, 3, 2)],
+        oracle=convolution(),
+        ebops=conv_ebops(),
+    ),
+    Case(
+        name="depthwise1d",
+        make=lambda: L.QDepthwiseConv1D(3, depth_multiplier=2, padding="same"),
+        shapes=[(5, 3)],
+        oracle=convolution(depthwise=True),
+        ebops=conv_ebops(depthwise=True),
+    ),
+    Case(
+        name="depthwise2d-stride",
+        make=lambda: L.QDepthwiseConv2D(
+            (3, 2), strides=2, padding="same", depth_multiplier=2, activation="relu"
+        ),
+        shapes=[(5, 4, 2)],
+        oracle=convolution(relu, depthwise=True),
+        ebops=conv_ebops(depthwise=True),
+    ),
+]
+
+
+def normalized(layer, x):
+    w = {name: value.astype(np.float64) for name, value in layer.quantized_weights().items()}
+    shape = [-1 if a == layer.axis % x.ndim else 1 for a in range(x.ndim)]
+    return x * w["scale"].reshape(shape) + w["shift"].reshape(shape)
+
+
+def normalized_ebops(layer, bits, scale, **_):
+    last = np.moveaxis(bits, layer.axis % (bits.ndim + 1) - 1, -1)
+    return int(np.sum(last * scale))
+
+
+NORMALIZATION = [
+    Case(
+        name="batchnorm",
+        make=lambda: L.QBatchNormalization(momentum=0.5),
+        shapes=[(4, 3)],
+        oracle=normalized,
+        ebops=normalized_ebops,
+    ),
+    Case(
+        name="batchnorm-axis1-oq",
+        make=lambda: L.QBatchNormalization(axis=1, oq_conf=OUT),
+        shapes=[(3, 4)],
+        oracle=normalized,
+        ebops=normalized_ebops,
+    ),
+    Case(
+        name="batchnorm-frozen-no-scale",
+        make=lambda: L.QBatchNormalization(freeze_statistics=True, scale=False, kq_conf=KIF, bq_conf=KIF),
+        shapes=[(5,)],
+        oracle=normalized,
+        ebops=normalized_ebops,
+    ),
+]
+
+
+def tabulated(function):
+    """The function in float64, rounded to the table's output format."""
+
+    def oracle(layer, x):
+        from contract import quantized
+
+        return quantized(layer.oq, function(x), layer.stored.value)
+
+    return oracle
+
+
+ACTIVATIONS = [
+    Case(name="quantize", make=lambda: L.Quantize(), shapes=[(4, 3)], oracle=lambda layer, x: x),
+    Case(
+        name="quantize-saturating",
+        make=lambda: L.Quantize(iq_conf={"overflow_mode": "SAT"}),
+        shapes=[(4,)],
+        oracle=lambda layer, x: x,
+    ),
+    Case(
+        name="activation-relu",
+        make=lambda: L.QActivation("relu"),
+        shapes=[(4, 3)],
+        oracle=lambda layer, x: relu(x),
+    ),
+    Case(
+        name="activation-relu-no-iq",
+        make=lambda: L.QActivation("relu", iq_conf=False, oq_conf=OUT),
+        shapes=[(4, 3)],
+        oracle=lambda layer, x: relu(x),
+    ),
+    Case(
+        name="activation-hard-tanh",
+        make=lambda: L.QActivation("hard_tanh"),
+        shapes=[(4,)],
+        oracle=lambda layer, x: np.clip(x, -1, 1),
+    ),
+    Case(
+        name="activation-bounded-leaky",
+        make=lambda: L.QActivation("relu", activation_params={"negative_slope": 0.25, "max_value": 1.5}),
+        shapes=[(4,)],
+        oracle=lambda layer, x: np.minimum(np.where(x < 0, x / 4, x), 1.5),
+    ),
+    Case(
+        name="activation-tanh", make=lambda: L.QActivation("tanh"), shapes=[(4, 3)], oracle=tabulated(np.tanh)
+    ),
+    Case(
+        name="activation-sigmoid-kif",
+        make=lambda: L.QActivation(
+            "sigmoid", iq_conf={"overflow_mode": "SAT"}, oq_conf=KIF, max_table_bits=8
+        ),
+        shapes=[(5,)],
+        oracle=tabulated(lambda x: 1 / (1 + np.exp(-x))),
+    ),
+    Case(
+        name="activation-elu",
+        make=lambda: L.QActivation("elu", activation_params={"alpha": 0.7}),
+        shapes=[(4,)],
+        oracle=tabulated(lambda x: np.where(x < 0, 0.7 * np.expm1(x), x)),
+    ),
+    Case(
+        name="activation-gelu",
+        make=lambda: L.QActivation("gelu"),
+        shapes=[(4,)],
+        oracle=tabulated(lambda x: x / 2 * (1 + np.vectorize(math.erf)(x / np.sqrt(2)))),
+    ),
+    Case(
+        name="activation-leaky-table",
+        make=lambda: L.QActivation("leaky_relu", activation_params={"negative_slope": 0.3}),
+        shapes=[(4,)],
+        oracle=tabulated(lambda x: np.where(x < 0, 0.3 * x, x)),
+    ),
+]
+
+
+def average(layer, *xs):
+    code, frac = reciprocal(len(xs), layer.reciprocal_bits)
+    return sum(xs) * (code / 2.0**frac)
+
+
+def average_ebops(layer, *bits, **_):
+    code, _ = reciprocal(len(bits), layer.reciprocal_bits)
+    growth = math.ceil(math.log2(len(bits)))
+    return int(np.sum(np.max(bits, axis=0) + growth)) * len(bin(code)[2:].strip("0"))
+
+
+MERGES = [
+    Case(name="add-three", make=lambda: L.QAdd(), shapes=[(4, 3)] * 3, oracle=lambda layer, *x: sum(x)),
+    Case(
+        name="add-broadcast",
+        make=lambda: L.QAdd(oq_conf=OUT),
+        shapes=[(4, 3), (1, 3)],
+        oracle=lambda layer, a, b: a + b,
+    ),
+    Case(
+        name="subtract-two-configs",
+        make=lambda: L.QSubtract(iq_conf=[SHARED, {"overflow_mode": "SAT"}]),
+        shapes=[(4,)] * 2,
+        oracle=lambda layer, a, b: a - b,
+    ),
+    Case(
+        name="multiply",
+        make=lambda: L.QMultiply(),
+        shapes=[(4,)] * 2,
+        oracle=lambda layer, a, b: a * b,
+        ebops=lambda layer, a, b: int(np.sum(a * b)),
+    ),
+    Case(
+        name="multiply-three",
+        make=lambda: L.QMultiply(),
+        shapes=[(2, 4), (2, 4), (1, 4)],
+        oracle=lambda layer, a, b, c: a * b * c,
+        ebops=lambda layer, a, b, c: int(np.sum(a * b) + np.sum((a + b) * c)),
+    ),
+    Case(
+        name="maximum",
+        make=lambda: L.QMaximum(),
+        shapes=[(4,)] * 3,
+        oracle=lambda layer, *x: np.max(x, axis=0),
+    ),
+    Case(
+        name="minimum",
+        make=lambda: L.QMinimum(),
+        shapes=[(4,)] * 2,
+        oracle=lambda layer, *x: np.min(x, axis=0),
+    ),
+    Case(name="average-two", make=lambda: L.QAverage(), shapes=[(4,)] * 2, oracle=average),
+    Case(
+        name="average-three",
+        make=lambda: L.QAverage(reciprocal_bits=10),
+        shapes=[(4,)] * 3,
+        oracle=average,
+        ebops=average_ebops,
+    ),
+]
+
+MEAN = mean_by_reciprocal(12)
+
+
+def maximum(values):
+    return values.max(axis=1)
+
+
+def everywhere(reduce):
+    """Global pooling of channels-last data."""
+    return lambda layer, x: reduce(x.reshape(x.shape[0], -1, x.shape[-1]))
+
+
+def windows(reduce):
+    return lambda layer, x: pool(layer, x, reduce)
+
+
+def pool_ebops(layer, bits, **_):
+    counts = pool(layer, np.ones((1, *bits.shape)), lambda v: np.full(v[:, 0].shape, v.shape[1]))
+    spatial = counts[0, ..., 0].astype(int).ravel()
+    widest = bits.reshape(-1, bits.shape[-1]).max(axis=0) + math.ceil(math.log2(spatial.max()))
+    codes = [reciprocal(int(n), layer.reciprocal_bits)[0] for n in spatial]
+    return int(widest.sum()) * sum(len(bin(c)) - 2 for c in codes if c != 1)
+
+
+def global_ebops(layer, bits, **_):
+    count = bits.size // bits.shape[-1]
+    widest = bits.reshape(-1, bits.shape[-1]).max(axis=0) + math.ceil(math.log2(count))
+    return int(widest.sum()) * (len(bin(reciprocal(count, layer.reciprocal_bits)[0])) - 2)
+
+
+POOLING = [
+    Case(
+        name="maxpool1d-same",
+        make=lambda: L.QMaxPooling1D(3, padding="same"),
+        shapes=[(5, 2)],
+        oracle=windows(maximum),
+        trains=False,
+    ),
+    Case(
+        name="maxpool2d-quantized",
+        make=lambda: L.QMaxPooling2D(2, iq_conf=OUT),
+        shapes=[(4, 5, 2)],
+        oracle=windows(maximum),
+    ),
+    Case(
+        name="maxpool3d",
+        make=lambda: L.QMaxPooling3D(2),
+        shapes=[(2, 4, 3, 2)],
+        oracle=windows(maximum),
+        trains=False,
+    ),
+    Case(
+        name="globalmax1d",
+        make=lambda: L.QGlobalMaxPooling1D(oq_conf=OUT),
+        shapes=[(5, 2)],
+        oracle=everywhere(maximum),
+    ),
+    Case(
+        name="globalmax2d",
+        make=lambda: L.QGlobalMaxPooling2D(),
+        shapes=[(3, 4, 2)],
+        oracle=everywhere(maximum),
+        trains=False,
+    ),
+    Case(
+        name="globalmax3d",
+        make=lambda: L.QGlobalMaxPooling3D(),
+        shapes=[(2, 3, 2, 2)],
+        oracle=everywhere(maximum),
+        trains=False,
+    ),
+    Case(
+        name="avgpool1d-overlapping",
+        make=lambda: L.QAveragePooling1D(3, strides=2),
+        shapes=[(8, 2)],
+        oracle=windows(MEAN),
+        ebops=pool_ebops,
+    ),
+    Case(
+        name="avgpool2d-shift",
+        make=lambda: L.QAveragePooling2D((2, 4), oq_conf=OUT),
+        shapes=[(4, 8, 2)],
+        oracle=windows(MEAN),
+    ),
+    Case(
+        name="avgpool2d-same",
+        make=lambda: L.QAveragePooling2D(3, strides=2, padding="same", reciprocal_bits=9),
+        shapes=[(5, 6, 2)],
+        oracle=windows(mean_by_reciprocal(9)),
+        ebops=pool_ebops,
+    ),
+    Case(
+        name="avgpool2d-channels-first",
+        make=lambda: L.QAveragePooling2D((3, 1), data_format="channels_first"),
+        shapes=[(2, 6, 4)],
+        oracle=channels_first(windows(MEAN)),
+        ebops=lambda layer, bits, **_: pool_ebops(layer, np.moveaxis(bits, 0, -1)),
+    ),
+    Case(
+        name="avgpool3d",
+        make=lambda: L.QAveragePooling3D((1, 2, 3)),
+        shapes=[(2, 4, 6, 2)],
+        oracle=windows(MEAN),
+        ebops=pool_ebops,
+    ),
+    Case(
+        name="globalavg1d-shift",
+        make=lambda: L.QGlobalAveragePooling1D(),
+        shapes=[(8, 3)],
+        oracle=everywhere(MEAN),
+    ),
+    Case(
+        name="globalavg2d",
+        make=lambda: L.QGlobalAveragePooling2D(iq_conf=PER_CHANNEL),
+        shapes=[(5, 5, 3)],
+        oracle=everywhere(MEAN),
+        ebops=global_ebops,
+    ),
+    Case(
+        name="globalavg3d-keepdims",
+        make=lambda: L.QGlobalAveragePooling3D(keepdims=True),
+        shapes=[(2, 3, 2, 2)],
+        oracle=lambda layer, x: everywhere(MEAN)(layer, x)[:, None, None, None],
+        ebops=global_ebops,
+    ),
+]
+
+FAMILIES = {
+    "linear": [*LINEAR, *NORMALIZATION],
+    "activations": ACTIVATIONS,
+    "merges": MERGES,
+    "pooling": POOLING,
+}
+CASES = [case for family in FAMILIES.values() for case in family]
