@@ -11,20 +11,20 @@ By hand
 Importing hgqify registers its layers with Keras, so that `keras.saving.load_model` finds them.
 """
 
-from hgqify.backend import choose_backend
+import hgqify.backend
 
-choose_backend()
+hgqify.backend.choose_backend()
 
+import hgqify.reporting  # noqa: E402
 from hgqify import config, layers, quantizers  # noqa: E402
 from hgqify.api import check, convert, inspect, load_program  # noqa: E402
 from hgqify.convert import ConversionReport, ConvertSettings, Rule  # noqa: E402
 from hgqify.errors import HgqifyError  # noqa: E402
 from hgqify.export import CheckReport, ProjectOptions  # noqa: E402
 from hgqify.finetune import FinetuneSettings  # noqa: E402
-from hgqify.reporting import hgqify_version  # noqa: E402
 from hgqify.result import Result  # noqa: E402
 
-__version__ = hgqify_version()
+__version__ = hgqify.reporting.hgqify_version()
 
 __all__ = [
     "CheckReport",

@@ -17,6 +17,7 @@ from hgqify import graph
 from hgqify.calibrate import calibrate, fit_float32
 from hgqify.convert import ConversionReport, ConvertSettings, Rule, plan
 from hgqify.convert import convert as make_quantized
+from hgqify.convert.interface import choose_io_type
 from hgqify.data import Source, check_against, open_source
 from hgqify.errors import ExportError, ModelLoadError, RuleError
 from hgqify.export import (
@@ -39,6 +40,7 @@ from hgqify.result import MODEL_FILE, PROGRAM_FILE, PROJECT_FOLDER, Result
 _SETTINGS = {f.name for f in dataclasses.fields(ConvertSettings)}
 _TRAINING = {f.name for f in dataclasses.fields(FinetuneSettings)}
 _CHECK_BATCH = 128
+AUTO = "auto"
 
 
 def convert(
@@ -50,6 +52,7 @@ def convert(
     seed: int = 0,
     margin: int = 1,
     finetune_steps: int | None = None,
+    io_type: str = AUTO,
     backend: str = "Vitis",
     key: str | Sequence[str] | None = None,
     allow_pickle: bool = False,
@@ -71,6 +74,8 @@ def convert(
         seed: of all randomness.
         margin: additional integer bits of activations whose overflow wraps.
         finetune_steps: optimizer steps; 0 for none; None for the default of `FinetuneSettings`.
+        io_type: 'io_parallel', 'io_stream', or 'auto': streams for models with tensors too large for
+            HLS to hold in registers.
         backend: hls4ml backend the project is written for.
         key: names of the input arrays in a file.
         allow_pickle: open pickled arrays, which can run code.
@@ -88,11 +93,12 @@ def convert(
     show = TextProgress() if progress is None else progress
     conversion_settings, training = _split(settings, finetune_steps, seed)
     seconds: dict[str, float] = {}
-    source_model = _model(model, safe_mode)
     keras.utils.set_random_seed(seed)
 
     with _timed("convert", seconds):
+        source_model = _model(model, safe_mode)
         read = graph.read(source_model)
+        conversion_settings = _with_io_type(conversion_settings, read, io_type)
         conversion = make_quantized(read, conversion_settings, rules)
     source = _open(calib, source_model, labels=labels, key=key, allow_pickle=allow_pickle)
     with _timed("calibrate", seconds):
@@ -247,6 +253,12 @@ def _split(
         near = difflib.get_close_matches(unknown[0], sorted(_SETTINGS | _TRAINING), n=1, cutoff=0.0)[0]
         raise RuleError("unknown setting", received=", ".join(unknown), remedy=f"did you mean {near}?")
     return ConvertSettings(**conversion), FinetuneSettings(**{"seed": seed, **training})
+
+
+def _with_io_type(settings: ConvertSettings, read: graph.Graph, io_type: str) -> ConvertSettings:
+    if io_type == AUTO:
+        io_type = choose_io_type(read, settings.activation_granularity)
+    return dataclasses.replace(settings, io_type=io_type)
 
 
 def _model(model: keras.Model | str | os.PathLike[str], safe_mode: bool) -> keras.Model:

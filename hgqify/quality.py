@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
 from hgqify.calibrate import sqnr
+from hgqify.calling import predict
 from hgqify.data import Source
 from hgqify.report import Quality
 
 _BATCH = 256
-
-
-def predict(model: keras.Model, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Outputs of a model in flat order, for one batch."""
-    structure = keras.tree.pack_sequence_as(model.input, list(inputs))
-    return [np.asarray(y) for y in keras.tree.flatten(model.predict_on_batch(structure))]
 
 
 def classes(output: np.ndarray, *, logits: bool) -> np.ndarray | None:
@@ -62,7 +57,7 @@ def measure(
     labels: list[np.ndarray] = []
     floats: list[list[np.ndarray]] = []
     fixed: list[list[np.ndarray]] = []
-    for batch in _limited(source, limit):
+    for batch in source.batches(_BATCH, limit=limit):
         floats.append(predict(float_model, batch.inputs))
         fixed.append(predict(model, batch.inputs))
         if batch.labels is not None:
@@ -87,7 +82,3 @@ def measure(
         output_sqnr_db=noise,
         data=name,
     )
-
-
-def _limited(source: Source, limit: int) -> Iterator[Any]:
-    yield from source.batches(_BATCH, limit=limit)

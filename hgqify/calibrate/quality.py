@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
+from hgqify.calling import predict
 from hgqify.layers import quantized_layers
 
 
@@ -25,9 +26,7 @@ def layer_sqnr(clone: keras.Model, model: keras.Model, inputs: Sequence[np.ndarr
     if not names:
         return {}
     floats, fixed = (
-        keras.tree.flatten(
-            keras.Model(m.inputs, [m.get_layer(name).output for name in names]).predict_on_batch(list(inputs))
-        )
+        predict(keras.Model(m.inputs, [m.get_layer(name).output for name in names]), inputs)
         for m in (clone, model)
     )
     return {name: sqnr(y, q) for name, y, q in zip(names, floats, fixed, strict=True)}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
+from hgqify.calling import predict
 from hgqify.data import Source, check_against
 from hgqify.errors import CalibrationError
 
@@ -102,7 +103,7 @@ def collect_ranges(
         count = len(batch)
         inputs = [_pad(x, batch_size) for x in batch.inputs]
         fracs = [_finer(frac, grid_frac(x)) for frac, x in zip(fracs, batch.inputs, strict=True)]
-        flat = [np.asarray(x) for x in keras.tree.flatten(extremes.predict_on_batch(inputs))]
+        flat = predict(extremes, inputs)
         lows, highs = flat[0::2], flat[1::2]
         low = [np.minimum(a, b) for a, b in zip(low, lows, strict=True)] if low else lows
         high = [np.maximum(a, b) for a, b in zip(high, highs, strict=True)] if high else highs

@@ -88,8 +88,8 @@ def _project_options(function: _F) -> _F:
         click.option("--part", metavar="NAME", help="FPGA part number."),
         click.option(
             "--io-type",
-            type=click.Choice(["io_parallel", "io_stream"]),
-            help="Pass tensors at once, or as a stream (for large convolutions).",
+            type=click.Choice(["auto", "io_parallel", "io_stream"]),
+            help="Pass tensors at once, or as a stream. Default: auto, streams for large tensors.",
         ),
         click.option("--backend", metavar="NAME", help="Tool the project is written for: Vitis."),
     ):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from hgqify.calling import predict
 from hgqify.export.compare import Comparison, Place, Tally, first_difference
 from hgqify.export.csim import CSimulation
 from hgqify.export.hoist import hoist_quantizers
@@ -15,7 +16,7 @@ from hgqify.precision.program import Program
 from hgqify.reference import Interpreter, run
 
 Inputs = Sequence[np.ndarray]
-Progress = Callable[[str], None]
+Progress = Callable[[int], None]
 
 
 def compare(
@@ -35,7 +36,7 @@ def compare(
         name: what the inputs are, for the report.
         model: Keras model of Q layers; its outputs in flat order are the program's.
         simulation: compiled project.
-        progress: told after every batch.
+        progress: told the number of samples so far, after every batch.
 
     Returns:
         One comparison for the model and one for the simulation, those that were given.
@@ -51,7 +52,7 @@ def compare(
         arrays = [np.asarray(x, np.float32) for x in batch]
         expected = [o.values for o in interpreter(arrays).outputs]
         for what, tally in tallies.items():
-            found = _predict(model, arrays) if what == "Keras" else simulation.run(arrays)  # type: ignore[union-attr]
+            found = predict(model, arrays) if what == "Keras" else simulation.run(arrays)  # type: ignore[union-attr]
             bad = [tally.add(a, b) for a, b in zip(expected, found, strict=True)]
             tally.samples += len(arrays[0])
             if tally.place is None and any(len(b) for b in bad):
@@ -64,21 +65,13 @@ def compare(
                 tally.place = _moved(place or _at_output(program, expected, found, sample), seen + sample)
         seen += len(arrays[0])
         if progress is not None:
-            progress(f"compared {seen} samples of {name}")
+            progress(seen)
     return tuple(
         Comparison(
             what=t.what, inputs=name, samples=t.samples, codes=t.codes, differing=t.differing, place=t.place
         )
         for t in tallies.values()
     )
-
-
-def _predict(model: Any, arrays: Inputs) -> list[np.ndarray]:
-    import keras
-
-    structure = keras.tree.pack_sequence_as(model.input, list(arrays))
-    found = model.predict_on_batch(structure)
-    return [np.asarray(y, np.float64) for y in keras.tree.flatten(found)]
 
 
 def _moved(place: Place, sample: int) -> Place:
@@ -118,8 +111,7 @@ def locate_keras(program: Program, model: Any, one: Inputs) -> Place | None:
     if not compared:
         return None
     probe = keras.Model(model.inputs, [tensor for _, tensor in compared])
-    values = probe.predict_on_batch(list(one))
-    values = values if isinstance(values, list) else [values]
+    values = predict(probe, one)
     kept = _kept(program, [node.name for node, _ in compared], one)
     for (node, _), found in zip(compared, values, strict=True):
         codes = kept[node.name]

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from hgqify.calling import structured
 from hgqify.data import Source, check_against, collect
 from hgqify.errors import DataError
 from hgqify.finetune.freeze import frozen_widths
@@ -183,7 +184,7 @@ class _Training:
         marks = {round(steps * n / count) for n in range(1, count + 1)}
         ebops = float(total_ebops(self.model))
         for batch in self._batches():
-            loss = trainer.train_on_batch(_structured(batch.inputs), _structured(batch.targets))
+            loss = trainer.train_on_batch(structured(trainer, batch.inputs), _one_or_all(batch.targets))
             self.step += 1
             if self.step in marks:
                 self._consider()
@@ -243,11 +244,11 @@ def _compiled(
     yield trainer
 
 
-def _structured(arrays: list[np.ndarray]) -> list[np.ndarray] | np.ndarray:
+def _one_or_all(arrays: list[np.ndarray]) -> list[np.ndarray] | np.ndarray:
     return arrays[0] if len(arrays) == 1 else arrays
 
 
 def _predict(model: keras.Model, inputs: Sequence[np.ndarray], batch_size: int) -> list[np.ndarray]:
     silent: Any = 0  # Keras declares a string and documents a number
-    outputs = model.predict(list(inputs), batch_size=batch_size, verbose=silent)
+    outputs = model.predict(structured(model, inputs), batch_size=batch_size, verbose=silent)
     return [np.asarray(y) for y in keras.tree.flatten(outputs)]

@@ -19,9 +19,10 @@ from pathlib import Path
 import numpy as np
 
 import hgqify
+from hgqify.calling import predict
 from hgqify.graph import load_model
 from hgqify.progress import no_progress
-from hgqify.quality import classes, predict
+from hgqify.quality import classes
 
 
 @dataclass(frozen=True, kw_only=True)
