@@ -1,13 +1,14 @@
 """Build a Keras model from a `Graph`."""
 
+import inspect
 import re
 from collections.abc import Callable
 from typing import Any
 
 import keras
 
+from hgqify.graph.describe import weight_variables
 from hgqify.graph.model import INPUT, SELECT, Graph, Node, Ref
-from hgqify.graph.read import weight_variables
 
 Factory = Callable[[Node], keras.layers.Layer]
 """Makes the (unbuilt) layer of a node, named `layer_name(node)`; called once for a shared layer."""
@@ -34,7 +35,10 @@ def float_factory(node: Node) -> keras.layers.Layer:
     config = dict(node.config)
     if issubclass(source, keras.layers.Layer):
         config["dtype"] = "float32"
-        config.setdefault("trainable", True)
+        if node.weights:
+            # They are assigned anyway; random initial values would cost a compilation per shape.
+            arguments = inspect.signature(source).parameters
+            config |= {key: "zeros" for key in arguments if key.endswith("_initializer")}
     return source.from_config({**config, "name": layer_name(node)})
 
 

@@ -10,15 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
 
 from hgqify.errors import UnsupportedLayerError
 from hgqify.graph import keras_internals
-from hgqify.graph.model import CUSTOM_PREFIX, INPUT, OPERATION_PREFIX, SELECT, Call, Graph, Node, Ref
-
-# Entries of a layer's config that say how to create it, not what it computes; the weights carry over.
-_DROPPED_CONFIG = frozenset({"name", "dtype", "trainable", "build_config", "quantization_config"})
-_DROPPED_SUFFIXES = ("_initializer", "_regularizer", "_constraint")
+from hgqify.graph.describe import config_of, first_line, kind_of, output_shape, output_specs, weights_of
+from hgqify.graph.model import INPUT, SELECT, Call, Graph, Node, Ref
 
 # Call arguments that do not change a model at inference. Whatever `training` a layer was called with,
 # a functional model overrides it by its own; the others change nothing at these values.
@@ -27,9 +23,6 @@ _NEUTRAL_ARGUMENTS = {
     "mask": (None,),
     "return_attention_scores": (False,),
 }
-
-_PROBE_BATCH = 3
-"""Samples in a call that only serves to learn an output's shape."""
 
 
 def read(model: keras.Model) -> Graph:
@@ -48,7 +41,7 @@ def read(model: keras.Model) -> Graph:
     reader = _Reader()
     structure = _input_tensors(model)
     inputs = keras.tree.map_structure(lambda tensor: reader.add_input(model, tensor), structure)
-    outputs = reader.read_model(model, inputs, prefix="", call=1)
+    outputs = reader.read_model(model, inputs, prefix="")
     graph = Graph(
         nodes=tuple(_mark_shared(reader.nodes, reader.layers)),
         input_structure=keras.tree.map_structure(lambda tensor: tensor.name, inputs),
@@ -94,7 +87,7 @@ class _Reader:
         self._append(Node(name=name, kind=INPUT, config=config, shape=shape), None)
         return _Tensor(name, keras.KerasTensor((None, *shape), dtype=tensor.dtype))
 
-    def read_model(self, model: keras.Model, inputs: Any, *, prefix: str, call: int) -> Any:
+    def read_model(self, model: keras.Model, inputs: Any, *, prefix: str) -> Any:
         """Inline a model; returns the structure of its outputs."""
         if keras_internals.is_sequential(model):
             return self._read_sequential(model, inputs, prefix)
@@ -163,7 +156,7 @@ class _Reader:
         if isinstance(operation, keras.Model):
             inputs = args[0] if args else kwargs.pop("inputs", None)
             inner = self._unique(prefix + operation.name, reserve=False) + "/"
-            return self.read_model(operation, inputs, prefix=inner, call=1)
+            return self.read_model(operation, inputs, prefix=inner)
 
         refs: list[_Tensor] = []
 
@@ -176,16 +169,16 @@ class _Reader:
         template_args, template_kwargs = _map(placeholder, (args, kwargs))
         specs = _map(lambda value: value.spec if isinstance(value, _Tensor) else value, (args, kwargs))
         name = self._unique(prefix + operation.name)
-        result = _output_specs(operation, name, *specs)
+        result = output_specs(operation, name, *specs)
         flat = _flatten(result)
-        shapes = [_output_shape(name, operation, tensor) for tensor in flat]
-        kind, source = _kind(operation)
+        shapes = [output_shape(name, operation, tensor) for tensor in flat]
+        kind, source = kind_of(operation)
         node = Node(
             name=name,
             kind=kind,
             source=source,
-            config=_config(operation, name),
-            weights=_weights(operation),
+            config=config_of(operation, name),
+            weights=weights_of(operation),
             inputs=tuple(tensor.name for tensor in refs),
             shape=shapes[0],
             origin=(path,),
@@ -231,7 +224,7 @@ def _mark_shared(nodes: list[Node], layers: dict[str, int]) -> list[Node]:
 
 def _input_tensors(model: keras.Model) -> Any:
     if not (keras_internals.is_sequential(model) or keras_internals.is_functional(model)):
-        return _Reader().read_model(model, None, prefix="", call=1)  # raises with the remedy
+        return _Reader().read_model(model, None, prefix="")  # raises with the remedy
     if keras_internals.is_functional(model):
         return model.input
     try:
@@ -255,7 +248,7 @@ def _topology(model: keras.Model, prefix: str) -> dict[str, Any]:
         raise UnsupportedLayerError(
             "a layer of the model has no usable get_config()",
             where=prefix.rstrip("/") or model.name,
-            received=str(error).strip().splitlines()[0],
+            received=first_line(error),
             remedy="give the layer a get_config() that returns its constructor's arguments",
         ) from error
 
@@ -318,97 +311,6 @@ def _resolve(value: Any, values: dict[tuple[str, int], list[Any]]) -> Any:
 
 def _is_in(value: Any, options: tuple[Any, ...]) -> bool:
     return any(value is option for option in options)
-
-
-def _output_specs(operation: keras.Operation, name: str, args: tuple, kwargs: dict[str, Any]) -> Any:
-    try:
-        specs = operation.compute_output_spec(*args, **kwargs)
-        if any(None in tensor.shape[1:] for tensor in _flatten(specs)):
-            # Some layers (EinsumDense) do not infer what they could; what they really return tells.
-            return _map(_as_spec, operation(*_map(_as_zeros, args), **_map(_as_zeros, kwargs)))
-    except (NotImplementedError, TypeError, ValueError) as error:
-        raise UnsupportedLayerError(
-            "the shape of the output cannot be inferred",
-            where=name,
-            received=f"{type(operation).__name__}: {str(error).strip().splitlines()[0]}",
-            remedy="give the layer a compute_output_shape() or replace it",
-        ) from error
-    return specs
-
-
-def _as_zeros(value: Any) -> Any:
-    if not isinstance(value, keras.KerasTensor):
-        return value
-    return keras.ops.zeros((_PROBE_BATCH, *value.shape[1:]), dtype=value.dtype)
-
-
-def _as_spec(value: Any) -> keras.KerasTensor:
-    shape = tuple(value.shape)
-    batch = None if shape[:1] == (_PROBE_BATCH,) else shape[0]
-    return keras.KerasTensor((batch, *shape[1:]), dtype=keras.backend.standardize_dtype(value.dtype))
-
-
-def _output_shape(name: str, operation: keras.Operation, tensor: keras.KerasTensor) -> tuple[int, ...]:
-    shape = tuple(tensor.shape)
-    if not shape or shape[0] is not None or None in shape[1:]:
-        raise UnsupportedLayerError(
-            "the output has no batch dimension first, or a dynamic one besides it",
-            where=name,
-            received=f"{type(operation).__name__} with output shape {shape}",
-            remedy="keep the batch dimension first and every other dimension fixed",
-        )
-    return shape[1:]
-
-
-def _kind(operation: keras.Operation) -> tuple[str, type | None]:
-    cls = type(operation)
-    if not isinstance(operation, keras.layers.Layer):
-        return OPERATION_PREFIX + cls.__name__, cls
-    if getattr(keras.layers, cls.__name__, None) is cls:
-        return cls.__name__, None
-    return CUSTOM_PREFIX + cls.__name__, cls
-
-
-def _config(operation: keras.Operation, name: str) -> dict[str, Any]:
-    try:
-        config = operation.get_config()
-    except NotImplementedError as error:
-        raise UnsupportedLayerError(
-            "the layer has no usable get_config()",
-            where=name,
-            received=type(operation).__name__,
-            remedy="give it a get_config() that returns its constructor's arguments",
-        ) from error
-    return {
-        key: value
-        for key, value in config.items()
-        if key not in _DROPPED_CONFIG and not key.endswith(_DROPPED_SUFFIXES)
-    }
-
-
-def _weights(operation: keras.Operation) -> dict[str, np.ndarray]:
-    if not isinstance(operation, keras.layers.Layer):
-        return {}
-    weights = {}
-    for key, variable in weight_variables(operation).items():
-        value = keras.ops.convert_to_numpy(variable)
-        # Reduced precisions widen exactly to float32; integer variables (counters) stay as they are.
-        is_float = keras.backend.is_float_dtype(variable.dtype)
-        weights[key] = np.asarray(value, np.float32) if is_float else np.asarray(value)
-    return weights
-
-
-def weight_variables(layer: keras.layers.Layer) -> dict[str, keras.Variable]:
-    """A layer's weights by name, in their order; a repeated name gets its number ('kernel@2').
-
-    Paths would tell repeated names apart too, but wrappers rename inner layers each time they are made.
-    """
-    variables: dict[str, keras.Variable] = {}
-    seen: dict[str, int] = {}
-    for variable in layer.weights:
-        number = seen[variable.name] = seen.get(variable.name, 0) + 1
-        variables[variable.name if number == 1 else f"{variable.name}@{number}"] = variable
-    return variables
 
 
 def _call(args: tuple, kwargs: dict[str, Any], count: int) -> Call | None:

@@ -82,4 +82,5 @@ def _kernel_and_bias(node: Node, outputs: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _rounded(kernel: np.ndarray, bias: np.ndarray) -> dict[str, Any]:
-    return {"kernel": kernel.astype(np.float32), "bias": bias.astype(np.float32)}
+    with np.errstate(over="ignore"):  # callers look for infinities
+        return {"kernel": kernel.astype(np.float32), "bias": bias.astype(np.float32)}

@@ -1,0 +1,135 @@
+"""What a single layer or operation is: its kind, config, weights and output shapes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from hgqify.errors import UnsupportedLayerError
+from hgqify.graph.model import CUSTOM_PREFIX, OPERATION_PREFIX
+
+# Entries of a layer's config that say how to create it, not what it computes; the weights carry over.
+_DROPPED_CONFIG = frozenset({"name", "dtype", "trainable", "build_config", "quantization_config"})
+_DROPPED_SUFFIXES = ("_initializer", "_regularizer", "_constraint")
+
+_PROBE_BATCH = 3
+"""Samples in a call that only serves to learn an output's shape."""
+
+
+def output_specs(operation: keras.Operation, name: str, args: tuple, kwargs: dict[str, Any]) -> Any:
+    """Symbolic outputs of a call with symbolic arguments, in the structure the layer returns.
+
+    Raises:
+        UnsupportedLayerError: the layer does not say what it returns.
+    """
+    try:
+        specs = operation.compute_output_spec(*args, **kwargs)
+        if any(None in tensor.shape[1:] for tensor in keras.tree.flatten(specs) or []):
+            # Some layers (EinsumDense) do not infer what they could; what they really return tells.
+            values, named = _map(_as_zeros, args), _map(_as_zeros, kwargs)
+            return _map(_as_spec, operation(*values, **named))
+    except (NotImplementedError, TypeError, ValueError) as error:
+        raise UnsupportedLayerError(
+            "the shape of the output cannot be inferred",
+            where=name,
+            received=f"{type(operation).__name__}: {first_line(error)}",
+            remedy="give the layer a compute_output_shape() or replace it",
+        ) from error
+    return specs
+
+
+def first_line(error: BaseException) -> str:
+    """The start of an exception's message, for a message of one line."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _map(function: Callable[[Any], Any], structure: Any) -> Any:
+    return keras.tree.map_structure(function, structure)
+
+
+def _as_zeros(value: Any) -> Any:
+    if not isinstance(value, keras.KerasTensor):
+        return value
+    return keras.ops.zeros((_PROBE_BATCH, *value.shape[1:]), dtype=value.dtype)
+
+
+def _as_spec(value: Any) -> keras.KerasTensor:
+    shape = tuple(value.shape)
+    batch = None if shape[:1] == (_PROBE_BATCH,) else shape[0]
+    return keras.KerasTensor((batch, *shape[1:]), dtype=keras.backend.standardize_dtype(value.dtype))
+
+
+def output_shape(name: str, operation: keras.Operation, tensor: keras.KerasTensor) -> tuple[int, ...]:
+    """The shape of a symbolic output without the batch dimension.
+
+    Raises:
+        UnsupportedLayerError: the batch dimension is not first, or another one is dynamic.
+    """
+    shape = tuple(tensor.shape)
+    if not shape or shape[0] is not None or None in shape[1:]:
+        raise UnsupportedLayerError(
+            "the output has no batch dimension first, or a dynamic one besides it",
+            where=name,
+            received=f"{type(operation).__name__} with output shape {shape}",
+            remedy="keep the batch dimension first and every other dimension fixed",
+        )
+    return shape[1:]
+
+
+def kind_of(operation: keras.Operation) -> tuple[str, type | None]:
+    """`Node.kind` and `Node.source`: a class merely named like a Keras layer is not taken for it."""
+    cls = type(operation)
+    if not isinstance(operation, keras.layers.Layer):
+        return OPERATION_PREFIX + cls.__name__, cls
+    if getattr(keras.layers, cls.__name__, None) is cls:
+        return cls.__name__, None
+    return CUSTOM_PREFIX + cls.__name__, cls
+
+
+def config_of(operation: keras.Operation, name: str) -> dict[str, Any]:
+    """`Node.config`: what the layer computes, not how its weights were created.
+
+    Raises:
+        UnsupportedLayerError: the layer has no `get_config()`.
+    """
+    try:
+        config = operation.get_config()
+    except NotImplementedError as error:
+        raise UnsupportedLayerError(
+            "the layer has no usable get_config()",
+            where=name,
+            received=type(operation).__name__,
+            remedy="give it a get_config() that returns its constructor's arguments",
+        ) from error
+    return {
+        key: value
+        for key, value in config.items()
+        if key not in _DROPPED_CONFIG and not key.endswith(_DROPPED_SUFFIXES)
+    }
+
+
+def weights_of(operation: keras.Operation) -> dict[str, np.ndarray]:
+    """`Node.weights`; reduced precisions widen exactly to float32, integer variables stay as they are."""
+    if not isinstance(operation, keras.layers.Layer):
+        return {}
+    weights = {}
+    for key, variable in weight_variables(operation).items():
+        value = keras.ops.convert_to_numpy(variable)
+        is_float = keras.backend.is_float_dtype(variable.dtype)
+        weights[key] = np.asarray(value, np.float32) if is_float else np.asarray(value)
+    return weights
+
+
+def weight_variables(layer: keras.layers.Layer) -> dict[str, keras.Variable]:
+    """A layer's weights by name, in their order; a repeated name gets its number ('kernel@2').
+
+    Paths would tell repeated names apart too, but wrappers rename inner layers each time they are made.
+    """
+    variables: dict[str, keras.Variable] = {}
+    seen: dict[str, int] = {}
+    for variable in layer.weights:
+        number = seen[variable.name] = seen.get(variable.name, 0) + 1
+        variables[variable.name if number == 1 else f"{variable.name}@{number}"] = variable
+    return variables
