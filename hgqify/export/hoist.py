@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from hgqify.export.plan import info_of, quantizer_type
 from hgqify.fixed import Overflow
 from hgqify.precision import ops
@@ -62,7 +64,10 @@ def _swap_one(program: Program) -> Program | None:
 def _swapped(program: Program, mover: Node, quantizer: Node) -> Program:
     """Quantizer first, then the mover; what read the quantizer now reads the mover."""
     source = program.by_name[mover.inputs[0]]
-    early = replace(quantizer, inputs=mover.inputs, shape=source.shape)
+    op = quantizer.op
+    if isinstance(op, ops.Quantize):  # one format, whatever the shape
+        op = replace(op, k=np.asarray(np.max(op.k)), i=np.asarray(np.max(op.i)), f=np.asarray(np.max(op.f)))
+    early = replace(quantizer, op=op, inputs=mover.inputs, shape=source.shape)
     early_info = infer(early.op, (info_of(source),), early.shape, where=early.layer)
     late = replace(mover, inputs=(early.name,))
     late = replace(late, info=infer(late.op, (early_info,), late.shape, where=late.layer))

@@ -15,9 +15,11 @@ import numpy as np
 
 from hgqify.errors import ExportError
 from hgqify.export.hoist import hoist_quantizers
+from hgqify.export.plan import exact_type, info_of
 from hgqify.export.printing import Printed, print_program
 from hgqify.export.spec import LayerSpec
 from hgqify.export.types import HlsType
+from hgqify.precision import ops
 from hgqify.precision.backward import formats
 from hgqify.precision.program import Program
 
@@ -77,12 +79,7 @@ def write_project(program: Program, directory: Path, options: ProjectOptions) ->
     from hgqify.export.kernels import register
 
     program = hoist_quantizers(program)
-    accumulators = {
-        name: HlsType(k=f.accumulator.k, i=f.accumulator.i, f=f.accumulator.f)
-        for name, f in formats(program).items()
-        if f.accumulator is not None
-    }
-    printed = print_program(program, options.io_type, accumulators)
+    printed = print_program(program, options.io_type, _accumulators(program))
     register(options.backend)
     output = io.StringIO()
     try:
@@ -102,6 +99,24 @@ def write_project(program: Program, directory: Path, options: ProjectOptions) ->
         _log.debug("hls4ml: %s", output.getvalue())
     _write_layout(program, printed, graph, directory, options)
     return printed
+
+
+def _accumulators(program: Program) -> dict[str, HlsType]:
+    """Types in which sums are formed.
+
+    A sum that only a wrapping quantizer reads may wrap before it; where the sum itself is a tensor of the
+    firmware, it is whole.
+    """
+    result = {}
+    for name, found in formats(program).items():
+        if found.accumulator is None:
+            continue
+        readers = program.consumers[name]
+        narrow = len(readers) == 1 and isinstance(readers[0].op, ops.Quantize)
+        whole = exact_type(info_of(program.by_name[name]))
+        k, i = (found.accumulator.k, found.accumulator.i) if narrow else (whole.k, whole.i)
+        result[name] = HlsType(k=k, i=i, f=max(found.accumulator.f, whole.f))
+    return result
 
 
 def _precision(spec: LayerSpec) -> dict[str, str]:

@@ -203,13 +203,28 @@ def formats(program: Program, seen: Mapping[str, Request] | None = None) -> dict
     """
     seen = requests(program) if seen is None else seen
     return {
-        node.name: _formats_of(node, seen[node.name])
+        node.name: _formats_of(node, seen[node.name], program)
         for node in program.nodes
         if not isinstance(node.op, ops.Input)
     }
 
 
-def _formats_of(node: Node, request: Request) -> NodeFormats:
+def _finest_term(node: Node, x: TensorInfo | None) -> int:
+    """Fractional bits of terms that a constant sum does not show: 1/4 + 3/4 is a whole number.
+
+    Only where an input is a constant other than zero can terms be finer than what they add up to.
+    """
+    if x is None or not np.any((x.low == x.high) & (x.low != 0)):
+        return NO_STEP
+    steps = [int(live_step(x).max(initial=NO_STEP))]
+    if isinstance(node.op, ops.Dense | ops.Conv):
+        kernel = int(constant_step(node.op.kernel).max(initial=NO_STEP))
+        bias = NO_STEP if node.op.bias is None else int(constant_step(node.op.bias).max(initial=NO_STEP))
+        steps = [steps[0] + kernel if kernel > NO_STEP else NO_STEP, bias]
+    return max(steps)
+
+
+def _formats_of(node: Node, request: Request, program: Program) -> NodeFormats:
     if node.info is None:
         raise PrecisionError(
             "the program has no bounds yet", where=node.layer, remedy="call precision.annotate(program) first"

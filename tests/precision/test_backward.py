@@ -87,6 +87,18 @@ def test_accumulators_keep_every_fractional_bit_and_drop_unseen_integer_bits():
     assert types.result == Format(1, 1, 2)
 
 
+def test_accumulators_hold_terms_that_a_constant_sum_hides():
+    """1/4 * 1 + 3/4 = 1 for every input: the sum needs no fractional bit, its terms need two."""
+    b = Builder()
+    x = b.add(Input(), (), (2,), name="x")
+    q = b.add(quantizer(1, 2, 3), (x,), (2,), name="q")
+    quarter = b.add(Clip(low=constant(1, 2), high=constant(1, 2)), (q,), (2,), name="quarter")
+    b.add(Dense(kernel=constant([[1], [0]], 0), bias=constant([3], 2)), (quarter,), (1,), name="y")
+    types = formats(annotate(b.program("y")))["y"]
+    assert types.accumulator.f == 2
+    assert types.result.f == 0
+
+
 @pytest.mark.parametrize(
     ("rounding", "overflow", "int_bits", "frac_bits"),
     [
