@@ -148,8 +148,7 @@ def _known_names() -> list[str]:
 
 def _name_of(function: Callable[..., Any]) -> str:
     registered = keras.saving.get_registered_name(function)
-    name = registered if isinstance(registered, str) else getattr(function, "__name__", "")
-    return name
+    return registered if isinstance(registered, str) else getattr(function, "__name__", "")
 
 
 def _complete(
@@ -181,7 +180,9 @@ def _check_elementwise(activation: Activation, where: str) -> None:
     probe = np.linspace(0.25, 2.0, 4, dtype=np.float32)
     try:
         together = np.asarray(ops.convert_to_numpy(activation(ops.convert_to_tensor(probe))))
-        apart = [ops.convert_to_numpy(activation(ops.convert_to_tensor(probe[j : j + 1]))) for j in range(4)]
+        apart: list[Any] = [
+            ops.convert_to_numpy(activation(ops.convert_to_tensor(probe[j : j + 1]))) for j in range(4)
+        ]
         fits = together.shape == (4,) and np.allclose(together, np.concatenate(apart), equal_nan=True)
     except (TypeError, ValueError) as error:
         raise UnsupportedLayerError(

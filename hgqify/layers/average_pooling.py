@@ -32,7 +32,7 @@ class _QAveragePooling(QLayer):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make the quantizers' widths."""
-        self._shape = tuple(input_shape[1:])
+        self._shape: tuple[Any, ...] = tuple(input_shape[1:])
         self._build_data_quantizers(input_shape)
         self.built = True
 
@@ -103,8 +103,8 @@ class _QAveragePooling(QLayer):
         if not spans.any() or self._is_off(self.iq):
             return None
         bits = self._input_bits_in_graph(0, self._shape)
-        widest = ops.max(bits, axis=[a + 1 for a in self._spatial_axes])
-        return ops.sum(widest + float(growth)) * float(spans.sum())
+        widest: Any = ops.max(bits, axis=[a + 1 for a in self._spatial_axes])
+        return ops.sum((widest + float(growth)) * float(spans.sum()))
 
     def get_config(self) -> dict[str, Any]:
         """Everything a constructor outside all scopes needs to make the same layer."""

@@ -101,8 +101,9 @@ class QLayer(keras.layers.Layer):
         self.penalty: EbopsPenalty | None = None
         if self.layer_config.enable_ebops and self.layer_config.beta0 > 0:
             self.penalty = EbopsPenalty(self.layer_config.beta0, name=f"{self.name}_penalty")
-        self.kq: Quantizer | None = None
-        self.bq: Quantizer | None = None
+        # Quantizers of weights; None in layers without such weights.
+        self.kq: Any = None
+        self.bq: Any = None
         self.iqs: list[Quantizer] = []
         self.oq: Quantizer | None = None
         self._iq_conf = self._resolve_input(iq_conf)
@@ -174,7 +175,7 @@ class QLayer(keras.layers.Layer):
             if value is not None:
                 self.add_loss(self.penalty(value))
 
-    def _input_bits(self, index: int, shape: tuple[int, ...]) -> np.ndarray:
+    def _input_bits(self, index: int, shape: tuple[Any, ...]) -> np.ndarray:
         """Bits without sign of every element of an input, int64 of ``shape`` (no batch axis)."""
         if not self.built or index >= len(self.iqs):
             raise PrecisionError(

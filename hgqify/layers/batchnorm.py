@@ -54,13 +54,13 @@ class QBatchNormalization(QLayer, keras.layers.BatchNormalization):
         self._bq_conf = resolve(bq_conf, Place.BIAS)
         self.kq = self._quantizer(self._kq_conf, "kq")
         self.bq = self._quantizer(self._bq_conf, "bq")
-        self.stored: Derived | None = None
+        self.stored: Any = None
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make statistics, gamma, beta, widths and the stored constants."""
         super().build(input_shape)
-        channels = input_shape[self.axis]
-        self._shape = tuple(input_shape[1:])
+        channels: Any = input_shape[self.axis]
+        self._shape: tuple[Any, ...] = tuple(input_shape[1:])
         self.stored = Derived((2, channels), (4, channels), name=f"{self.name}_stored")
         self._build_data_quantizers(input_shape)
         self.kq.build((channels,))
@@ -72,7 +72,8 @@ class QBatchNormalization(QLayer, keras.layers.BatchNormalization):
         x = self._quantize_input(inputs, training)
         if training and self.trainable and not self.freeze_statistics:
             axes = [a for a in range(len(x.shape)) if a != self.axis % len(x.shape)]
-            mean, variance = ops.moments(x, axes=axes)
+            moments: Any = ops.moments(x, axes=axes)
+            mean, variance = moments
             self._follow(mean, variance)
             scale, shift = self._scale_shift(self._sources(mean, variance))
         else:
@@ -90,8 +91,9 @@ class QBatchNormalization(QLayer, keras.layers.BatchNormalization):
 
     def _follow(self, mean: Any, variance: Any) -> None:
         rate = 1.0 - self.momentum
-        for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            moving.assign(moving * self.momentum + ops.stop_gradient(value) * rate)
+        pairs: Any = ((self.moving_mean, mean), (self.moving_variance, variance))
+        for moving, value in pairs:
+            moving.assign(moving * self.momentum + ops.stop_gradient(value * rate))
 
     def _sources(self, mean: Any, variance: Any) -> Any:
         """(4, channels): gamma, beta, mean, variance."""
@@ -153,7 +155,7 @@ class QBatchNormalization(QLayer, keras.layers.BatchNormalization):
         if self._is_off(self.iq, self.kq) or None in self._shape:
             return None
         scale, _ = self._scale_shift(self._sources(self.moving_mean, self.moving_variance))
-        scale = ops.stop_gradient(scale)
+        scale: Any = ops.stop_gradient(scale)
         exact = span_in_graph(self.kq(scale, training=False))
         bits = declared_with_exact_span(ops.broadcast_to(self.kq.bits(scale), scale.shape), exact)
         shape = [-1 if a == self._data_axis + 1 else 1 for a in range(len(self._shape) + 1)]

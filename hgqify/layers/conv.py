@@ -29,7 +29,7 @@ class _QConv(QLinear):
         return ops.conv(
             x,
             kernel,
-            strides=list(self.strides),
+            strides=self.strides,
             padding=padding,
             dilation_rate=self.dilation_rate,
             data_format=self.data_format,
@@ -78,7 +78,9 @@ class _QDepthwise(_QConv):
 
 @keras.saving.register_keras_serializable("hgqify")
 class QConv1D(_QConv, keras.layers.Conv1D):
-    """``y[p, n] = oq(act(sum_{o, c} iq(x)[p * stride + o * dilation, c] * kq(kernel)[o, c, n] + bq(bias)[n]))``.
+    """``y[p, n] = oq(act(sum_{o, c} xq[p * stride + o * dilation, c] * wq[o, c, n] + bq(bias)[n]))``.
+
+    ``xq = iq(x)``, ``wq = kq(kernel)``.
 
     ``x``: (batch, steps, channels), ``kernel``: (window, channels // groups, filters). Padding 'valid',
     'same' or 'causal'.
@@ -112,7 +114,9 @@ class QConv3D(_QConv, keras.layers.Conv3D):
 
 @keras.saving.register_keras_serializable("hgqify")
 class QDepthwiseConv1D(_QDepthwise, keras.layers.DepthwiseConv1D):
-    """``y[p, c * m + j] = oq(act(sum_o iq(x)[p * stride + o * dilation, c] * kq(kernel)[o, c, j] + bq(bias)))``.
+    """``y[p, n] = oq(act(sum_o xq[p * stride + o * dilation, c] * wq[o, c, j] + bq(bias)[n]))``.
+
+    ``xq = iq(x)``, ``wq = kq(kernel)``, ``n = c * depth_multiplier + j``.
 
     ``x``: (batch, steps, channels), ``kernel``: (window, channels, depth_multiplier m).
 

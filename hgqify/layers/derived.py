@@ -49,10 +49,10 @@ class Derived(keras.layers.Layer):
 
     def is_fresh(self, source: Any) -> bool:
         """Whether the stored constant belongs to ``source`` (eager)."""
-        recorded = ops.convert_to_numpy(self.source)
-        return bool(np.array_equal(recorded, np.asarray(ops.convert_to_numpy(source), recorded.dtype)))
+        recorded, now = (np.asarray(ops.convert_to_numpy(v), np.float32) for v in (self.source, source))
+        return bool(np.array_equal(recorded, now))
 
-    def read(self, source: Any, where: str) -> np.ndarray:
+    def read(self, source: Any, where: str | None) -> np.ndarray:
         """The stored constant (eager), float32.
 
         Raises:

@@ -36,7 +36,7 @@ def span_in_graph(values: Any) -> Any:
     """`span` of normal float32 tensors with Keras operations, as float32; carries no gradient."""
     pattern = ops.view(ops.cast(ops.stop_gradient(values), "float32"), dtype="int32")
     mantissa = ops.bitwise_or(ops.bitwise_and(pattern, 0x7FFFFF), 0x800000)
-    zeros = ops.zeros_like(mantissa)
+    zeros: Any = ops.zeros_like(mantissa)
     # Trailing zeros by bisection: the mantissa has 24 bits and at least the top one is set.
     for step in (16, 8, 4, 2, 1):
         empty = ops.equal(ops.bitwise_and(mantissa, (1 << step) - 1), 0)

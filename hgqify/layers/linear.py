@@ -51,7 +51,7 @@ class QLinear(QLayer):
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make kernel, bias and the quantizers' widths."""
         super().build(input_shape)
-        self._spatial = tuple(input_shape[1:])
+        self._spatial: tuple[Any, ...] = tuple(input_shape[1:])
         self._build_data_quantizers(input_shape)
         self.kq.build(tuple(self.kernel.shape))
         if self.bq is not None:

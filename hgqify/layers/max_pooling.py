@@ -32,7 +32,7 @@ class _QMaxPooling(QLayer):
 
 @keras.saving.register_keras_serializable("hgqify")
 class QMaxPooling1D(_QMaxPooling, keras.layers.MaxPooling1D):
-    """``y[p, c] = oq(max_o iq(x)[p * stride + o, c])``. Arguments: those of the Keras layer, and `QLayer`'s."""
+    """``y[p, c] = oq(max_o iq(x)[p * stride + o, c])``. Arguments: those of the Keras layer and `QLayer`."""
 
 
 @keras.saving.register_keras_serializable("hgqify")

@@ -35,7 +35,7 @@ class QMerge(QLayer):
     def build(self, input_shape: Sequence[tuple[int | None, ...]]) -> None:
         """Make one quantizer per input."""
         super().build(input_shape)
-        self._shapes = [tuple(shape[1:]) for shape in input_shape]
+        self._shapes: list[tuple[Any, ...]] = [tuple(shape[1:]) for shape in input_shape]
         if len({len(shape) for shape in self._shapes}) > 1:
             raise RuleError(
                 "inputs of a merge must have the same rank",
@@ -155,7 +155,8 @@ class QMultiply(QMerge, keras.layers.Multiply):
         if not self.iqs or self._is_off(*self.iqs):
             return None
         bits = [self._input_bits_in_graph(j, shape) for j, shape in enumerate(self._shapes)]
-        total, running = 0.0, bits[0]
+        total: Any = 0.0
+        running = bits[0]
         for factor in bits[1:]:
             total = total + ops.sum(running * factor)
             running = running + factor
@@ -203,8 +204,8 @@ class QAverage(QMerge, keras.layers.Average):
             return None
         shape = self._output_shape()
         bits = [self._input_bits_in_graph(j, s) for j, s in enumerate(self._shapes)]
-        widest = ops.broadcast_to(functools.reduce(ops.maximum, bits), (1, *shape))
-        return ops.sum(widest + float(self._growth)) * factor
+        widest: Any = ops.broadcast_to(functools.reduce(ops.maximum, bits), (1, *shape))
+        return ops.sum((widest + float(self._growth)) * factor)
 
     @property
     def _growth(self) -> int:

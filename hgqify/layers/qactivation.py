@@ -73,7 +73,7 @@ class QActivation(QLayer):
                 received="iq_conf=False",
                 remedy="leave iq_conf out or give a config",
             )
-        if table:
+        if table and not isinstance(iq_conf, bool):
             iq_conf = _table_input(resolve(iq_conf, Place.DATALANE), max_table_bits)
         super().__init__(iq_conf=iq_conf, oq_conf=None if table else oq_conf, **kwargs)
         self.activation = resolved
@@ -110,7 +110,7 @@ class QActivation(QLayer):
             return ops.take(self._stored.select(source, table), self._index(x))
         self._stored.store(table, source)
         smooth = self._table_oq(ops.reshape(self.activation(x), (-1,)), training=training)
-        smooth = ops.reshape(smooth, ops.shape(x))
+        smooth: Any = ops.reshape(smooth, ops.shape(x))
         return smooth + ops.stop_gradient(ops.take(table, self._index(x)) - smooth)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
@@ -144,24 +144,27 @@ class QActivation(QLayer):
         """(k, b, f) of the input now, int32 scalars, with b = max(i + f, 0) and f = b - i."""
         iq = self._table_iq
         i = ops.clip(ops.round(ops.convert_to_tensor(iq.i)), -EXPONENT_LIMIT, EXPONENT_LIMIT)
-        k, b, i = (
+        parts: list[Any] = [
             ops.cast(ops.reshape(ops.stop_gradient(v), ()), "int32")
             for v in (ops.convert_to_tensor(iq.k), iq.bits(), i)
-        )
+        ]
+        k, b, i = parts
         return k, b, b - i
 
     def _index(self, x: Any) -> Any:
         """Table index of every on-grid element."""
         k, b, f = self._format()
-        code = ops.cast(ops.stop_gradient(x) * pow2(f), "int32")
+        code: Any = ops.cast(ops.stop_gradient(x) * pow2(f), "int32")
         return ops.clip(code + ops.left_shift(k, b), 0, 2**self.max_table_bits - 1)
 
     def _compute_table(self) -> Any:
         """The table of the widths as they are; entries past the last code repeat it."""
         k, b, f = self._format()
-        first = ops.left_shift(k, b)
-        last = ops.left_shift(ops.ones_like(b), b) - 1
-        codes = ops.minimum(ops.arange(2**self.max_table_bits, dtype="int32") - first, last)
+        one: Any = ops.ones_like(b)
+        first, end = (ops.left_shift(v, b) for v in (k, one))
+        codes = ops.minimum(
+            ops.subtract(ops.arange(2**self.max_table_bits, dtype="int32"), first), ops.subtract(end, one)
+        )
         values = self.activation(ops.cast(codes, "float32") * pow2(-f))
         values = ops.nan_to_num(values, nan=0.0, posinf=2.0**60, neginf=-(2.0**60))
         return ops.stop_gradient(self._table_oq(values, training=False))
@@ -185,7 +188,7 @@ class QActivation(QLayer):
         stored = self._stored
         form, codes = self._input_codes()
         raw = self.activation(ops.convert_to_tensor((codes * 2.0**-form.f).astype(np.float32)))
-        finite = np.isfinite(ops.convert_to_numpy(raw))
+        finite = np.isfinite(np.asarray(ops.convert_to_numpy(raw)))
         if not finite.all():
             raise PrecisionError(
                 f"{self.activation.name} is not finite on the whole range of the input quantizer",
