@@ -50,7 +50,12 @@ def _batchnorm(
     return Node(
         name=name,
         kind="BatchNormalization",
-        config={"axis": -1 if axis == len(shape) - 1 else axis + 1, "epsilon": 0.0},
+        config={
+            "axis": -1 if axis == len(shape) - 1 else axis + 1,
+            "epsilon": 0.0,
+            "center": True,
+            "scale": True,
+        },
         weights={
             "gamma": np.asarray(scale, np.float32),
             "beta": np.asarray(shift, np.float32),
