@@ -109,7 +109,8 @@ def _conv(node: Node, op: ops.Conv, context: Context) -> list[LayerSpec]:
     codes = _stretch(op.kernel.codes, op.dilation)
     channels = in_shape[-1]
     filters = codes.shape[-1]
-    depthwise = op.groups == channels and channels > 1
+    # hls4ml's depthwise kernels stop at a depth multiplier above one; with zeros it is a plain convolution.
+    depthwise = op.groups == channels == filters and channels > 1
     if op.groups > 1 and not depthwise:
         codes = _ungroup(codes, op.groups)
     values = codes * 2.0**-op.kernel.frac
@@ -122,10 +123,9 @@ def _conv(node: Node, op: ops.Conv, context: Context) -> list[LayerSpec]:
         "data_format": "channels_last",
     }
     if depthwise:
-        multiplier = filters // channels
-        attributes["depthwise_data"] = values.reshape((*codes.shape[:rank], channels, multiplier))
+        attributes["depthwise_data"] = values.reshape((*codes.shape[:rank], channels, 1))
         attributes["weight_data"] = attributes["depthwise_data"]
-        attributes["depth_multiplier"] = multiplier
+        attributes["depth_multiplier"] = 1
     else:
         attributes["weight_data"] = values
     return [

@@ -233,6 +233,10 @@ def _formats_of(node: Node, request: Request, program: Program) -> NodeFormats:
     if isinstance(node.op, ops.Quantize):
         # Its type is its operation: rounding happens on assignment.
         return NodeFormats(result=full, accumulator=None)
-    accumulator = _modulo(full, request.int_bits) if isinstance(node.op, _ACCUMULATING) else None
+    accumulator = None
+    if isinstance(node.op, _ACCUMULATING):
+        total = _modulo(full, request.int_bits)
+        finest = _finest_term(node, program.by_name[node.inputs[0]].info)
+        accumulator = Format(total.k, total.i, max(total.f, finest))
     result = _modulo(_floored(full, request.frac_bits), request.int_bits)
     return NodeFormats(result=result, accumulator=accumulator)
