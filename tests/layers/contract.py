@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +28,8 @@ class Case:
         oracle: (layer, quantized inputs as float64) -> the output before oq as float64, computed without
             the layer's own code.
         ebops: (layer, input bits, spans of its weights by name) -> EBOPs, by brute force; None where 0.
-        trains: whether a training step moves a weight.
+        trains: whether the case is trained, and a step then moves a weight. Off for layers without weights
+            and for further options of a class trained elsewhere, since compiling gradients is slow.
     """
 
     name: str
@@ -92,27 +93,23 @@ def run_family(cases: Sequence[Case], path: Path) -> dict[str, Run]:
     for case in cases:
         layer = case.make()
         own = [keras.Input(shape) for shape in case.shapes]
-        inputs += own
+        inputs.append(own)
         outputs.append(layer(own if len(own) > 1 else own[0]))
         layers.append(layer)
         xs.append(draw_inputs(case.shapes, rng))
         scatter_widths(layer, rng)
-    model = keras.Model(inputs, outputs)
-    flat = [x for group in xs for x in group]
-
-    model.compile(keras.optimizers.SGD(0.01), loss=["mse"] * len(cases))
     before = [snapshot(layer) for layer in layers]
-    targets = [np.ones((BATCH, *y.shape[1:]), np.float32) for y in outputs]
-    for _ in range(2):
-        losses = model.train_on_batch(flat, targets)
-    assert np.isfinite(losses).all()
+    chosen = [n for n, case in enumerate(cases) if case.trains]
+    train(flatten(inputs, chosen), [outputs[n] for n in chosen], flatten(xs, chosen))
     after = [snapshot(layer) for layer in layers]
-    assert all(np.isfinite(w).all() for group in after for w in group)
     moved = [
-        any(np.any(a != b) for a, b in zip(*pair, strict=True)) for pair in zip(after, before, strict=True)
+        any(np.any(a != b) for a, b in zip(new, old, strict=True))
+        for new, old in zip(after, before, strict=True)
     ]
-    refresh(model)
 
+    everything = range(len(cases))
+    model, flat = keras.Model(flatten(inputs, everything), outputs), flatten(xs, everything)
+    refresh(model)
     eager, predicted = model(flat), model.predict_on_batch(flat)
     model.save(path)
     loaded = keras.saving.load_model(path)
@@ -129,6 +126,22 @@ def run_family(cases: Sequence[Case], path: Path) -> dict[str, Run]:
         )
         for n, case in enumerate(cases)
     }
+
+
+def flatten(groups: Sequence[list], chosen: Iterable[int]) -> list:
+    """The items of the chosen groups, in order."""
+    return [item for n in chosen for item in groups[n]]
+
+
+def train(inputs: list, outputs: list, xs: list[np.ndarray]) -> None:
+    """Two steps towards 1."""
+    model = keras.Model(inputs, outputs)
+    model.compile(keras.optimizers.SGD(0.01), loss=["mse"] * len(outputs))
+    targets = [np.ones((BATCH, *y.shape[1:]), np.float32) for y in outputs]
+    for _ in range(2):
+        losses = model.train_on_batch(xs, targets)
+    assert np.isfinite(losses).all()
+    assert all(np.isfinite(np.asarray(w)).all() for w in model.trainable_variables)
 
 
 def snapshot(layer: QLayer) -> list[np.ndarray]:

@@ -63,6 +63,7 @@ LINEAR = [
     Case(name="dense", make=lambda: L.QDense(3), shapes=[(5,)], oracle=dense(), ebops=dense_ebops),
     Case(
         name="dense-3d-relu-kif",
+        trains=False,
         make=lambda: L.QDense(3, activation="relu", kq_conf=KIF, bq_conf=KIF),
         shapes=[(2, 4)],
         oracle=dense(relu),
@@ -77,6 +78,7 @@ LINEAR = [
     ),
     Case(
         name="dense-leaky",
+        trains=False,
         make=lambda: L.QDense(3, activation="leaky_relu", activation_params={"negative_slope": 0.125}),
         shapes=[(5,)],
         oracle=dense(lambda y: np.where(y < 0, y / 8, y)),
@@ -91,6 +93,7 @@ LINEAR = [
     ),
     Case(
         name="conv1d-same-stride",
+        trains=False,
         make=lambda: L.QConv1D(2, 4, padding="same", strides=3, activation="relu6"),
         shapes=[(8, 2)],
         oracle=convolution(lambda y: np.clip(y, 0, 6)),
@@ -105,6 +108,7 @@ LINEAR = [
     ),
     Case(
         name="conv2d-same-groups",
+        trains=False,
         make=lambda: L.QConv2D(
             4, 3, padding="same", strides=2, groups=2, kq_conf=PER_CHANNEL, iq_conf=PER_CHANNEL, oq_conf=OUT
         ),
@@ -114,6 +118,7 @@ LINEAR = [
     ),
     Case(
         name="conv2d-dilated-channels-first",
+        trains=False,
         make=lambda: L.QConv2D(2, 2, dilation_rate=(2, 1), data_format="channels_first"),
         shapes=[(3, 5, 4)],
         oracle=channels_first(convolution()),
@@ -166,6 +171,7 @@ NORMALIZATION = [
     ),
     Case(
         name="batchnorm-axis1-oq",
+        trains=False,
         make=lambda: L.QBatchNormalization(axis=1, oq_conf=OUT),
         shapes=[(3, 4)],
         oracle=normalized,
@@ -196,6 +202,7 @@ ACTIVATIONS = [
     Case(name="quantize", make=lambda: L.Quantize(), shapes=[(4, 3)], oracle=lambda layer, x: x),
     Case(
         name="quantize-saturating",
+        trains=False,
         make=lambda: L.Quantize(iq_conf={"overflow_mode": "SAT"}),
         shapes=[(4,)],
         oracle=lambda layer, x: x,
@@ -208,18 +215,21 @@ ACTIVATIONS = [
     ),
     Case(
         name="activation-relu-no-iq",
+        trains=False,
         make=lambda: L.QActivation("relu", iq_conf=False, oq_conf=OUT),
         shapes=[(4, 3)],
         oracle=lambda layer, x: relu(x),
     ),
     Case(
         name="activation-hard-tanh",
+        trains=False,
         make=lambda: L.QActivation("hard_tanh"),
         shapes=[(4,)],
         oracle=lambda layer, x: np.clip(x, -1, 1),
     ),
     Case(
         name="activation-bounded-leaky",
+        trains=False,
         make=lambda: L.QActivation("relu", activation_params={"negative_slope": 0.25, "max_value": 1.5}),
         shapes=[(4,)],
         oracle=lambda layer, x: np.minimum(np.where(x < 0, x / 4, x), 1.5),
@@ -229,6 +239,7 @@ ACTIVATIONS = [
     ),
     Case(
         name="activation-sigmoid-kif",
+        trains=False,
         make=lambda: L.QActivation(
             "sigmoid", iq_conf={"overflow_mode": "SAT"}, oq_conf=KIF, max_table_bits=8
         ),
@@ -237,6 +248,7 @@ ACTIVATIONS = [
     ),
     Case(
         name="activation-elu",
+        trains=False,
         make=lambda: L.QActivation("elu", activation_params={"alpha": 0.7}),
         shapes=[(4,)],
         oracle=tabulated(lambda x: np.where(x < 0, 0.7 * np.expm1(x), x)),
@@ -249,6 +261,7 @@ ACTIVATIONS = [
     ),
     Case(
         name="activation-leaky-table",
+        trains=False,
         make=lambda: L.QActivation("leaky_relu", activation_params={"negative_slope": 0.3}),
         shapes=[(4,)],
         oracle=tabulated(lambda x: np.where(x < 0, 0.3 * x, x)),
@@ -271,6 +284,7 @@ MERGES = [
     Case(name="add-three", make=lambda: L.QAdd(), shapes=[(4, 3)] * 3, oracle=lambda layer, *x: sum(x)),
     Case(
         name="add-broadcast",
+        trains=False,
         make=lambda: L.QAdd(oq_conf=OUT),
         shapes=[(4, 3), (1, 3)],
         oracle=lambda layer, a, b: a + b,
@@ -290,6 +304,7 @@ MERGES = [
     ),
     Case(
         name="multiply-three",
+        trains=False,
         make=lambda: L.QMultiply(),
         shapes=[(2, 4), (2, 4), (1, 4)],
         oracle=lambda layer, a, b, c: a * b * c,
@@ -307,7 +322,7 @@ MERGES = [
         shapes=[(4,)] * 2,
         oracle=lambda layer, *x: np.min(x, axis=0),
     ),
-    Case(name="average-two", make=lambda: L.QAverage(), shapes=[(4,)] * 2, oracle=average),
+    Case(name="average-two", trains=False, make=lambda: L.QAverage(), shapes=[(4,)] * 2, oracle=average),
     Case(
         name="average-three",
         make=lambda: L.QAverage(reciprocal_bits=10),
@@ -397,6 +412,7 @@ POOLING = [
     ),
     Case(
         name="avgpool2d-shift",
+        trains=False,
         make=lambda: L.QAveragePooling2D((2, 4), oq_conf=OUT),
         shapes=[(4, 8, 2)],
         oracle=windows(MEAN),
@@ -410,6 +426,7 @@ POOLING = [
     ),
     Case(
         name="avgpool2d-channels-first",
+        trains=False,
         make=lambda: L.QAveragePooling2D((3, 1), data_format="channels_first"),
         shapes=[(2, 6, 4)],
         oracle=channels_first(windows(MEAN)),
