@@ -107,9 +107,9 @@ class ConvertSettings:
     """
 
     weight_bits: int = 8
-    activation_bits: int = 8
-    merge_bits: int = 10
-    input_bits: int = 10
+    activation_bits: int = 10
+    merge_bits: int = 12
+    input_bits: int = 12
     output_bits: int = 16
     table_in_bits: int = 10
     table_out_bits: int = 10

@@ -15,6 +15,7 @@ from hgqify.data import Source, check_against, collect
 from hgqify.errors import DataError
 from hgqify.finetune.freeze import frozen_widths
 from hgqify.finetune.losses import Loss, OutputLoss, make_loss
+from hgqify.finetune.optimizer import RelativeAdam
 from hgqify.finetune.settings import FinetuneSettings
 from hgqify.layers import refresh, total_ebops
 from hgqify.progress import Event, Progress, no_progress
@@ -238,7 +239,9 @@ def _compiled(
     """A model that shares the layers, compiled for training: the user's own stays as it was."""
     trainer = keras.Model(model.inputs, model.outputs)
     schedule: Any = keras.optimizers.schedules.CosineDecay(settings.learning_rate, settings.steps, alpha=0.01)
-    optimizer = keras.optimizers.Adam(schedule, global_clipnorm=settings.clip_norm)
+    optimizer = RelativeAdam(
+        trainer.trainable_variables, learning_rate=schedule, global_clipnorm=settings.clip_norm
+    )
     functions = list(losses)
     trainer.compile(optimizer=optimizer, loss=functions if len(functions) > 1 else functions[0])
     yield trainer

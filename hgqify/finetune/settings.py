@@ -15,7 +15,8 @@ class FinetuneSettings:
     Attributes:
         steps: optimizer steps; 0 for no training.
         batch_size: samples per step.
-        learning_rate: of Adam at the start; falls to 1 % of it along a cosine.
+        learning_rate: of Adam at the start, as a fraction of the size of the weights; falls to 1 % of it
+            along a cosine.
         clip_norm: bound on the norm of the gradient of all weights.
         label_weight: share of the labels' cross-entropy in the loss, where labels are given; the rest is
             the teacher's.
@@ -31,7 +32,7 @@ class FinetuneSettings:
 
     steps: int = 200
     batch_size: int = 64
-    learning_rate: float = 2e-4
+    learning_rate: float = 1e-3
     clip_norm: float = 1.0
     label_weight: float = 0.25
     holdout: float = 0.1

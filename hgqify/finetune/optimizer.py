@@ -1,0 +1,46 @@
+"""Adam whose steps are relative to the size of what they move."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+
+class RelativeAdam(keras.optimizers.Adam):
+    """Adam with ``step = learning_rate * scale * m / (sqrt(v) + epsilon)``, scale being a weight's own size.
+
+    The scale is the root mean square of the weights of one output channel (of a bias: of the whole
+    vector), as it was at the start. Folding normalizations into kernels, and inputs like 0..255, leave
+    channels of very different size in one model: one absolute step would destroy the small ones before
+    it moves the large ones.
+
+    Args:
+        variables: what will be trained.
+        **kwargs: of `keras.optimizers.Adam`; ``learning_rate`` is a fraction of the weights' size.
+    """
+
+    def __init__(self, variables: Sequence[keras.Variable], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._scales = {id(v): relative_scale(np.asarray(keras.ops.convert_to_numpy(v))) for v in variables}
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """One step of one variable."""
+        scale = self._scales.get(id(variable))
+        # A variable this was not made for (Keras may add some of its own) moves by the plain rate.
+        super().update_step(gradient, variable, learning_rate if scale is None else learning_rate * scale)
+
+
+def relative_scale(weight: np.ndarray) -> np.ndarray:
+    """Root mean square per output channel (last axis), float32, broadcasting to the weight.
+
+    A vector has one scale. A channel of zeros takes the tensor's; a tensor of zeros 0: it stays.
+    """
+    squares = np.square(np.asarray(weight, np.float64))
+    whole = np.sqrt(squares.mean()) if squares.size else 0.0
+    if squares.ndim < 2:
+        return np.asarray(whole, np.float32)
+    channel = np.sqrt(squares.mean(axis=tuple(range(squares.ndim - 1)), keepdims=True))
+    return np.where(channel > 0, channel, whole).astype(np.float32)
