@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from hgqify import graph
 from hgqify.calibrate import calibrate, fit_float32
@@ -197,38 +199,40 @@ def check(
     show = TextProgress() if progress is None else progress
     folder = Path(directory)
     model, program = _saved(folder)
+    stimuli: list[tuple[str, int | None, Iterable[Sequence[np.ndarray]]]] = []
+    if data is not None:
+        source = _open(data, model, key=key, allow_pickle=allow_pickle)
+        total = source.samples if limit is None or source.samples is None else min(limit, source.samples)
+        name = Path(data).name if isinstance(data, str | os.PathLike) else "the data"
+        stimuli.append((name, total, (b.inputs for b in source.batches(_CHECK_BATCH, limit=limit))))
+    if random:
+        inputs = random_inputs(program, random, seed=seed)
+        parts = ([x[n : n + _CHECK_BATCH] for x in inputs] for n in range(0, random, _CHECK_BATCH))
+        stimuli.append(("random inputs", random, parts))
     notes: list[str] = []
-    simulation = None
-    if csim is None and compiler() is None:
-        notes.append("C simulation was not run: no C++ compiler (g++) was found")
-    elif csim is not False:
-        show(Event(stage="compile C simulation", done=0, total=1, unit="projects"))
-        simulation = compile_project(folder / PROJECT_FOLDER)
-        show(Event(stage="compile C simulation", done=1, total=1, unit="projects"))
     comparisons: list[Comparison] = []
-
-    def run(batches: Any, name: str, total: int | None) -> None:
-        comparisons.extend(
-            compare(
+    with contextlib.ExitStack() as stack:
+        simulation = None
+        if csim is None and compiler() is None:
+            notes.append("C simulation was not run: no C++ compiler (g++) was found")
+        elif csim is not False:
+            show(Event(stage="compile C simulation", done=0, total=1, unit="projects"))
+            simulation = stack.enter_context(compile_project(folder / PROJECT_FOLDER))
+            show(Event(stage="compile C simulation", done=1, total=1, unit="projects"))
+        for name, total, batches in stimuli:
+            comparisons += compare(
                 program,
                 batches,
                 name=name,
                 model=model,
                 simulation=simulation,
-                progress=lambda done: show(Event(stage="check", done=done, total=total, unit="samples")),
+                progress=partial(_show_check, show, total),
             )
-        )
-
-    if data is not None:
-        source = _open(data, model, key=key, allow_pickle=allow_pickle)
-        total = source.samples if limit is None or source.samples is None else min(limit, source.samples)
-        batches = (batch.inputs for batch in source.batches(_CHECK_BATCH, limit=limit))
-        run(batches, Path(data).name if isinstance(data, str | os.PathLike) else "the data", total)
-    if random:
-        inputs = random_inputs(program, random, seed=seed)
-        parts = ([x[n : n + _CHECK_BATCH] for x in inputs] for n in range(0, random, _CHECK_BATCH))
-        run(parts, "random inputs", random)
     return CheckReport(comparisons=tuple(comparisons), notes=tuple(notes))
+
+
+def _show_check(show: Progress, total: int | None, done: int) -> None:
+    show(Event(stage="check", done=done, total=total, unit="samples"))
 
 
 def load_program(directory: str | os.PathLike[str]) -> Program:
@@ -278,7 +282,7 @@ def _open(data: Any, model: keras.Model, **options: Any) -> Source:
     return source
 
 
-@contextmanager
+@contextlib.contextmanager
 def _timed(stage: str, seconds: dict[str, float]) -> Iterator[None]:
     start = time.monotonic()
     yield

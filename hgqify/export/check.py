@@ -126,7 +126,7 @@ def locate_csim(program: Program, simulation: CSimulation, one: Inputs) -> Place
     hoisted = hoist_quantizers(program)
     nodes = simulation.layout.nodes
     names = [n for n in simulation.layout.traced if n in nodes and nodes[n] in hoisted.by_name]
-    traced = next(simulation.trace(one))
+    (traced,) = simulation.trace(one)
     kept = _kept(hoisted, [nodes[n] for n in names], one)
     order = {node.name: position for position, node in enumerate(hoisted.nodes)}
     for name in sorted(names, key=lambda n: order[nodes[n]]):

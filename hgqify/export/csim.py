@@ -6,22 +6,24 @@ same steps; here they need no hls4ml and no model in memory.
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
 import json
-import os
+import math
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from hgqify.errors import ExportError
 from hgqify.export.project import LAYOUT_FILE
+
+_WORKER = Path(__file__).with_name("csim_worker.py")
 
 
 def compiler() -> str | None:
@@ -65,65 +67,98 @@ def read_layout(directory: Path) -> Layout:
         ) from error
 
 
-class _TraceData(ctypes.Structure):
-    _fields_ = [("name", ctypes.c_char_p), ("data", ctypes.c_void_p)]
-
-
 class CSimulation:
-    """A compiled project.
+    """A compiled project, running in a process of its own. Use `compile_project` to get one.
 
-    Use `compile_project` to get one. Calls run sample by sample in one thread.
+    Close it, or use it in a ``with`` statement, to end the process and remove the compiled files.
     """
 
-    def __init__(self, library: ctypes.CDLL, layout: Layout) -> None:
-        self._library = library
+    def __init__(self, library: Path, layout: Layout, scratch: tempfile.TemporaryDirectory[str]) -> None:
         self.layout = layout
-        self._top = getattr(library, f"{layout.project}_double")
-        count = len(layout.inputs) + len(layout.outputs)
-        self._top.argtypes = [ctypes.POINTER(ctypes.c_double)] * count
-        self._top.restype = None
+        self._scratch = scratch
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        described = {
+            "project": layout.project,
+            "inputs": [math.prod(shape) for shape in layout.inputs],
+            "outputs": [math.prod(shape) for shape in layout.outputs],
+            "traced": {name: math.prod(shape) for name, shape in layout.traced.items()},
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", str(_WORKER), str(library), json.dumps(described)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+        )
 
     def run(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
         """Outputs as float64, exact for results of at most 53 bits.
 
         Args:
             inputs: one array (samples, *shape) per model input.
+
+        Raises:
+            ExportError: the C++ code aborted.
         """
-        inputs = [np.ascontiguousarray(x, np.float64).reshape(len(x), -1) for x in inputs]
-        samples = len(inputs[0])
-        outputs = [np.zeros((samples, int(np.prod(shape)))) for shape in self.layout.outputs]
-        for n in range(samples):
-            self._top(*(_pointer(a[n]) for a in (*inputs, *outputs)))
-        return tuple(o.reshape(samples, *s) for o, s in zip(outputs, self.layout.outputs, strict=True))
+        samples = self._request("run", inputs)
+        return tuple(self._read((samples, *shape)) for shape in self.layout.outputs)
 
     def trace(self, inputs: Sequence[np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
-        """Value of every traced layer, one dictionary per sample."""
-        arrays = [np.ascontiguousarray(x, np.float64).reshape(len(x), -1) for x in inputs]
-        count = len(self.layout.traced)
-        data = (_TraceData * count)()
-        self._library.allocate_trace_storage.argtypes = [ctypes.c_size_t]
-        self._library.collect_trace_output.argtypes = [ctypes.POINTER(_TraceData)]
-        self._library.allocate_trace_storage(ctypes.sizeof(ctypes.c_double))
+        """Value of every traced layer, one dictionary per sample.
+
+        Raises:
+            ExportError: the C++ code aborted.
+        """
+        for _ in range(self._request("trace", inputs)):
+            yield {name: self._read(shape) for name, shape in self.layout.traced.items()}
+
+    def close(self) -> None:
+        """End the process and remove the compiled files."""
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        self._process.wait()
+        self._errors.close()
+        self._scratch.cleanup()
+
+    def __enter__(self) -> CSimulation:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _request(self, command: str, inputs: Sequence[np.ndarray]) -> int:
+        arrays = [np.ascontiguousarray(x, np.float64) for x in inputs]
+        pipe = self._process.stdin
+        if pipe is None:
+            raise self._aborted()
         try:
-            for n in range(len(arrays[0])):
-                outputs = [np.zeros(int(np.prod(shape))) for shape in self.layout.outputs]
-                self._top(*(_pointer(a) for a in (*(x[n] for x in arrays), *outputs)))
-                self._library.collect_trace_output(data)
-                yield {name: values for name, values in map(self._traced, data) if values is not None}
-        finally:
-            self._library.free_trace_storage()
+            pipe.write(f"{command} {len(arrays[0])}\n".encode())
+            for array in arrays:
+                pipe.write(array.tobytes())
+            pipe.flush()
+        except OSError:
+            raise self._aborted() from None
+        return len(arrays[0])
 
-    def _traced(self, item: Any) -> tuple[str, np.ndarray | None]:
-        name = item.name.decode()
-        shape = self.layout.traced.get(name)
-        if shape is None:
-            return name, None
-        values = np.ctypeslib.as_array(ctypes.cast(item.data, ctypes.POINTER(ctypes.c_double)), shape)
-        return name, values.copy()
+    def _read(self, shape: tuple[int, ...]) -> np.ndarray:
+        pipe = self._process.stdout
+        size = 8 * math.prod(shape)
+        data = b"" if pipe is None else pipe.read(size)
+        if len(data) < size:
+            raise self._aborted()
+        return np.frombuffer(data).reshape(shape).copy()
 
-
-def _pointer(array: np.ndarray) -> Any:
-    return array.ctypes.data_as(ctypes.POINTER(ctypes.c_double))
+    def _aborted(self) -> ExportError:
+        self._process.wait()
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        return ExportError(
+            "the C simulation aborted",
+            where=self.layout.project,
+            received=lines[-1] if lines else f"exit status {self._process.returncode}",
+            remedy="the project on disk is damaged, or holds an operation hgqify should have refused",
+        )
 
 
 def compile_project(directory: Path, *, optimization: str = "-O1") -> CSimulation:
@@ -141,31 +176,33 @@ def compile_project(directory: Path, *, optimization: str = "-O1") -> CSimulatio
         raise ExportError(
             "no C++ compiler found", received="g++", remedy="install g++, or check without C simulation"
         )
-    with tempfile.TemporaryDirectory(prefix="hgqify_csim_") as scratch:
-        copy = Path(scratch) / "project"
-        shutil.copytree(directory, copy)
-        script = copy / "build_lib.sh"
-        try:
-            script.write_text(re.sub(r"-O\d\b", optimization, script.read_text()))
-        except OSError as error:
-            raise ExportError(
-                "the project has no build_lib.sh", where=str(directory), received=str(error)
-            ) from error
-        done = subprocess.run(
-            ["bash", "build_lib.sh"], cwd=copy, capture_output=True, text=True, check=False, env=os.environ
+    scratch = tempfile.TemporaryDirectory(prefix="hgqify_csim_")
+    try:
+        library = _build(directory, Path(scratch.name) / "project", layout, optimization)
+        return CSimulation(library, layout, scratch)
+    except BaseException:
+        scratch.cleanup()
+        raise
+
+
+def _build(directory: Path, copy: Path, layout: Layout, optimization: str) -> Path:
+    """The library of a copy of the project; weights are read from the copy when it runs."""
+    shutil.copytree(directory, copy)
+    script = copy / "build_lib.sh"
+    try:
+        script.write_text(re.sub(r"-O\d\b", optimization, script.read_text()))
+    except OSError as error:
+        raise ExportError(
+            "the project has no build_lib.sh", where=str(directory), received=str(error)
+        ) from error
+    done = subprocess.run(["bash", "build_lib.sh"], cwd=copy, capture_output=True, text=True, check=False)
+    libraries = sorted((copy / "firmware").glob(f"{layout.project}-*.so"))
+    if done.returncode != 0 or not libraries:
+        errors = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
+        raise ExportError(
+            "the project does not compile",
+            where=str(directory),
+            received="; ".join(errors[:3]),
+            remedy="run build_lib.sh there to see the compiler's messages",
         )
-        libraries = sorted((copy / "firmware").glob(f"{layout.project}-*.so"))
-        if done.returncode != 0 or not libraries:
-            errors = [
-                line for line in done.stderr.splitlines() if "error" in line
-            ] or done.stderr.splitlines()
-            raise ExportError(
-                "the project does not compile",
-                where=str(directory),
-                received="; ".join(errors[:3]),
-                remedy="run build_lib.sh there to see the compiler's messages",
-            )
-        simulation = CSimulation(ctypes.CDLL(str(libraries[-1])), layout)
-        # Weights are read from text files on the first call: make it while the copy is there.
-        simulation.run([np.zeros((1, *shape)) for shape in layout.inputs])
-        return simulation
+    return libraries[-1]

@@ -59,8 +59,8 @@ def main() -> int:
                     refused += 1
                     print(f"{seed} {io_type}: refused: {str(error).splitlines()[-1][:150]}", flush=True)
                     continue
-                simulation = compile_project(folder, optimization="-O0")
-                (result,) = compare(program, [inputs], name="random inputs", simulation=simulation)
+                with compile_project(folder, optimization="-O0") as simulation:
+                    (result,) = compare(program, [inputs], name="random inputs", simulation=simulation)
             simulated, codes, differing = simulated + 1, codes + result.codes, differing + result.differing
             print(f"{seed} {io_type}: {result.differing} of {result.codes} differ", flush=True)
             if result.place:

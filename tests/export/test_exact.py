@@ -35,9 +35,9 @@ def simulate(program: Program, directory: Path, io_type: str) -> CSimulation:
 @pytest.mark.parametrize(("name", "io_type"), CASES)
 def test_c_simulation_equals_reference(name, io_type, tmp_path):
     program = getattr(programs, name)()
-    simulation = simulate(program, tmp_path / "hls", io_type)
     inputs = random_inputs(program, 200, seed=1)
-    (comparison,) = compare(program, [inputs], name="random inputs", simulation=simulation)
+    with simulate(program, tmp_path / "hls", io_type) as simulation:
+        (comparison,) = compare(program, [inputs], name="random inputs", simulation=simulation)
     assert comparison.place is None
     assert comparison.differing == 0
     assert comparison.codes == 200 * sum(int(np.prod(program.by_name[n].shape)) for n in program.outputs)

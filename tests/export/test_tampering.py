@@ -6,6 +6,7 @@ import shutil
 import export_programs as programs
 import pytest
 
+from hgqify.errors import ExportError
 from hgqify.export.check import compare
 from hgqify.export.csim import compile_project, compiler
 from hgqify.export.project import ProjectOptions, write_project
@@ -56,10 +57,35 @@ def test_a_change_by_hand_is_found_and_named(written, tmp_path, tamper, layer):
     hls = tmp_path / "hls"
     shutil.copytree(original, hls)
     tamper(hls)
-    simulation = compile_project(hls, optimization="-O0")
     inputs = random_inputs(program, 100, seed=3)
-    (comparison,) = compare(program, [inputs], name="random inputs", simulation=simulation)
+    with compile_project(hls, optimization="-O0") as simulation:
+        (comparison,) = compare(program, [inputs], name="random inputs", simulation=simulation)
     assert comparison.differing > 0
     assert comparison.place is not None
     assert comparison.place.layer == layer
     assert layer in str(comparison)
+
+
+def test_c_code_that_aborts_is_an_error_and_not_the_end(written, tmp_path):
+    program, original = written
+    hls = tmp_path / "hls"
+    shutil.copytree(original, hls)
+    substitute(hls / "firmware" / "myproject.cpp", r"(?m)^(\s*)nnet::relu|^(\s*)nnet::clip", aborting)
+    inputs = random_inputs(program, 2, seed=3)
+    with (
+        compile_project(hls, optimization="-O0") as simulation,
+        pytest.raises(ExportError, match=r"the C simulation aborted.*no such element"),
+    ):
+        simulation.run(inputs)
+
+
+def test_c_code_that_does_not_compile(written, tmp_path):
+    hls = tmp_path / "hls"
+    shutil.copytree(written[1], hls)
+    substitute(hls / "firmware" / "defines.h", r"conv_accum_t;", lambda _: "conv_accum_t")
+    with pytest.raises(ExportError, match=r"the project does not compile; received: .*error"):
+        compile_project(hls, optimization="-O0")
+
+
+def aborting(match):
+    return 'assert(false && "no such element");\n' + match[0]
