@@ -47,7 +47,9 @@ def quantized(quantizer: Quantizer, x: np.ndarray, weights: object = None) -> np
 
 
 def scatter_widths(layer: QLayer, rng: np.random.Generator) -> None:
-    """Give every quantizer differing small widths, so that no format is a special one."""
+    """Draw a kernel, and give every quantizer differing small widths, so that no format is a special one."""
+    if layer.kq is not None and hasattr(layer, "kernel"):
+        layer.kernel.assign(rng.normal(0, 0.5, layer.kernel.shape))
     for quantizer in (*layer.iqs, layer.kq, layer.bq, layer.oq):
         if quantizer is None or quantizer.is_dummy:
             continue
@@ -92,6 +94,10 @@ def run_family(cases: Sequence[Case], path: Path) -> dict[str, Run]:
     inputs, outputs, layers, xs = [], [], [], []
     for case in cases:
         layer = case.make()
+        # Keras' random initializers compile once per shape; NumPy's are free.
+        for option in ("kernel_initializer", "depthwise_initializer"):
+            if hasattr(layer, option):
+                setattr(layer, option, keras.initializers.Zeros())
         own = [keras.Input(shape) for shape in case.shapes]
         inputs.append(own)
         outputs.append(layer(own if len(own) > 1 else own[0]))
