@@ -109,7 +109,7 @@ def convert(
     planner = _Planner(graph, settings, rules, registry)
     planner.report.raise_refused()
     model = planner.build(quantize=True)
-    tensors, sites = planner.sites()
+    tensors, sites = planner.sites(model)
     return Conversion(
         model=model,
         clone=planner.build(quantize=False),
@@ -151,9 +151,7 @@ class _Planner:
             {n.name: layer_name(n) for n in self.edges.graph},
         )
         removed = {event.layer for event in events if event.pass_name == "strip-output-softmax"}
-        self.logits = tuple(
-            any(path in removed for path in _paths_of_output(graph, name)) for name in graph.outputs
-        )
+        self.logits = tuple(any(path in removed for path in graph[name].origin) for name in graph.outputs)
 
     def _try(self, node: Node) -> None:
         try:
@@ -185,29 +183,28 @@ class _Planner:
                 layer.refresh()
         return model
 
-    def sites(self) -> tuple[list[str], tuple[Site, ...]]:
+    def sites(self, model: keras.Model) -> tuple[list[str], tuple[Site, ...]]:
         """The tensors to observe (node names of the canonical graph), and who needs them."""
         tensors: dict[str, int] = {}
         seen: dict[tuple[str, int | str], list[int]] = {}
         for node in self.edges.graph:
             if node.kind == INPUT:
                 continue
-            layer = self.names[node.shared or node.name]
-            slots = dict(enumerate(node.inputs)) | (
-                {"oq": node.name} if node.name in self.edges.own_output else {}
-            )
-            for slot, name in slots.items():
-                source = self.edges.tensor[name]
+            name = self.names[node.shared or node.name]
+            layer = model.get_layer(name)
+            if not isinstance(layer, QLayer):
+                continue
+            slots: dict[int | str, str] = dict(enumerate(node.inputs[: len(layer.iqs)]))
+            if layer.oq is not None:
+                slots["oq"] = node.name
+            for slot, value in slots.items():
+                source = self.edges.tensor[value]
                 position = tensors.setdefault(source, len(tensors))
-                seen.setdefault((layer, slot), []).append(position)
+                seen.setdefault((name, slot), []).append(position)
         return list(tensors), tuple(
-            Site(layer=layer, slot=slot, tensors=tuple(dict.fromkeys(positions)))
-            for (layer, slot), positions in seen.items()
+            Site(layer=name, slot=slot, tensors=tuple(dict.fromkeys(positions)))
+            for (name, slot), positions in seen.items()
         )
-
-
-def _paths_of_output(graph: Graph, name: str) -> tuple[str, ...]:
-    return graph[name].origin
 
 
 def _assign(layer: keras.layers.Layer, node: Node) -> None:
