@@ -1,0 +1,68 @@
+"""The README's code runs as it stands."""
+
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from hgqify.export import ProjectOptions, random_inputs, write_project
+from hgqify.layers import QLayer
+from hgqify.precision import lower
+from hgqify.reference import run
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def block(word: str) -> str:
+    (found,) = [text for text in BLOCKS if word in text]
+    return found
+
+
+@pytest.fixture(scope="module")
+def by_hand():
+    """The model of the README's example, trained for a moment."""
+    keras.utils.set_random_seed(0)
+    names: dict = {}
+    exec(block("QConv2D(32"), names)
+    model = names["model"]
+    rng = np.random.default_rng(0)
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    x = rng.random((32, 28, 28, 1), np.float32)
+    model.fit(x, rng.integers(0, 10, 32), batch_size=16, verbose=0)
+    return model
+
+
+def test_a_hand_built_model_trains_and_lowers_to_the_same_codes(by_hand):
+    assert sum(isinstance(layer, QLayer) for layer in by_hand.layers) == 2
+    program = lower(by_hand)
+    for inputs in (random_inputs(program, 40, seed=0), random_inputs(program, 40, seed=1, reach=50)):
+        (expected,) = run(program, list(inputs)).values
+        np.testing.assert_array_equal(by_hand.predict(inputs[0], verbose=0).astype(np.float64), expected)
+
+
+def test_a_hand_built_model_is_written_as_a_project(by_hand, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {"model": by_hand}
+    exec(block("write_project(lower(model)"), names)
+    assert (tmp_path / "hls" / "firmware" / "myproject.cpp").is_file()
+    assert names["ProjectOptions"] is ProjectOptions
+    assert names["write_project"] is write_project
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"fixtures/[\w./]+\.\w+", README))))
+def test_every_fixture_named_exists(path):
+    assert (ROOT / path).is_file()
+
+
+def test_every_option_named_exists():
+    from click.testing import CliRunner
+
+    from hgqify.cli import main
+
+    text = "".join(CliRunner().invoke(main, [*c, "--help"]).output for c in ([], ["convert"], ["check"]))
+    for option in set(re.findall(r"(?<=[ `])--[a-z][a-z-]+", README)):
+        assert option in text, option
