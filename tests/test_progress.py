@@ -1,0 +1,57 @@
+"""Bars on terminals, lines elsewhere."""
+
+import io
+
+from hgqify.progress import Event, TextProgress, no_progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+class Clock:
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def _run(stream, seconds):
+    clock = Clock()
+    progress = TextProgress(stream, clock=clock)
+    for done in range(1, 11):
+        clock.now += seconds
+        progress(Event(stage="finetune", done=done, total=10, values={"loss": 0.125, "EBOPs": 12000.0}))
+    return stream.getvalue()
+
+
+def test_a_terminal_sees_a_bar_that_is_redrawn():
+    text = _run(Terminal(), 1.0)
+    assert text.count("\r") == 10
+    assert text.count("\n") == 1
+    middle = text.split("\r")[5]
+    assert "[############............]" in middle
+    assert "5/10 steps  loss 0.125  EBOPs 12,000  ETA 00:05" in middle
+
+
+def test_a_terminal_is_not_flooded():
+    assert _run(Terminal(), 0.02).count("\r") == 3
+
+
+def test_a_file_gets_a_line_now_and_then():
+    lines = _run(io.StringIO(), 4.0).splitlines()
+    assert len(lines) == 4
+    assert not any("\r" in line or "[" in line for line in lines)
+    assert "ETA" not in lines[-1]
+
+
+def test_unknown_totals_count():
+    stream = io.StringIO()
+    TextProgress(stream)(Event(stage="calibrate", done=256, total=None, unit="samples"))
+    assert stream.getvalue().startswith("calibrate  256 samples")
+
+
+def test_silence():
+    no_progress(Event(stage="x", done=1, total=1))
