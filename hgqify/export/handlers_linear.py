@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -113,6 +114,8 @@ def _conv(node: Node, op: ops.Conv, context: Context) -> list[LayerSpec]:
     depthwise = op.groups == channels == filters and channels > 1
     if op.groups > 1 and not depthwise:
         codes = _ungroup(codes, op.groups)
+    if context.plan.streams:
+        codes, op = _two_rows(codes, op, in_shape, node.shape, pointwise=not depthwise)
     values = codes * 2.0**-op.kernel.frac
     bias, bias_type = _bias(op.bias, filters)
     attributes: dict[str, Any] = {
@@ -136,6 +139,23 @@ def _conv(node: Node, op: ops.Conv, context: Context) -> list[LayerSpec]:
             attributes=attributes,
         )
     ]
+
+
+def _two_rows(
+    codes: np.ndarray, op: ops.Conv, in_shape: tuple[int, ...], out_shape: tuple[int, ...], *, pointwise: bool
+) -> tuple[np.ndarray, ops.Conv]:
+    """A second row of zeros for a window of one row that skips rows.
+
+    hls4ml streams a window of one row through its one-dimensional buffer, which knows no vertical stride;
+    only its pointwise kernel does.
+    """
+    window = codes.shape[: len(op.strides)]
+    if len(window) != 2 or window[0] > 1 or op.strides[0] == 1 or (pointwise and window == (1, 1)):
+        return codes, op
+    above, below = op.padding[0]
+    missing = (out_shape[0] - 1) * op.strides[0] + 2 - (in_shape[0] + above + below)
+    padding = ((above, below + max(0, missing)), *op.padding[1:])
+    return np.concatenate([codes, np.zeros_like(codes)]), replace(op, padding=padding)
 
 
 def _geometry(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from hgqify.errors import ExportError
@@ -16,8 +17,25 @@ _SIDES = {"height": ("top", "bottom"), "width": ("left", "right")}
 
 
 def reshape(node: Node, context: Context) -> list[LayerSpec]:
-    """Row-major reshape; only the bookkeeping changes."""
-    return [context.spec(node, "Reshape", attributes={"target_shape": list(node.shape)})]
+    """Row-major reshape; only the bookkeeping changes, and for streams the packs (one per place).
+
+    hls4ml leaves a flattened stream in the packs it had, which only its dense layer can read, and repacks
+    only where one size is a multiple of the other. Elsewhere our own kernel regroups.
+    """
+    kind, attributes = "Reshape", {"target_shape": list(node.shape)}
+    if context.plan.streams:
+        program = context.plan.program
+        before, after = context.shape_of(node.inputs[0])[-1], node.shape[-1]
+        if len(node.shape) == 1:
+            read_by_dense = node.name not in program.outputs and all(
+                isinstance(reader.op, ops.Dense) for reader in program.consumers[node.name]
+            )
+            regroups = before != after and not read_by_dense
+        else:
+            regroups = max(before, after) % min(before, after) != 0
+        if regroups:
+            kind, attributes = "HgqifyRegroup", attributes | {"size": math.prod(node.shape)}
+    return [context.spec(node, kind, attributes=attributes)]
 
 
 def transpose(node: Node, context: Context) -> list[LayerSpec]:
@@ -76,7 +94,12 @@ def max_pool(node: Node, context: Context) -> list[LayerSpec]:
         specs.append(renamed(pad, name=f"{pad.name}_pad", node=None))
         source, in_shape = specs[0].name, tuple(pad.attributes["shape"])
         padding = ((0, 0),) * rank
-    if context.plan.streams and (any(sum(p) for p in padding) or op.strides != op.window):
+    # Where only one window fits along an axis, its stride is of no consequence.
+    strides = tuple(
+        w if size + sum(p) < 2 * w else stride
+        for size, p, w, stride in zip(in_shape, padding, op.window, op.strides, strict=False)
+    )
+    if context.plan.streams and (any(sum(p) for p in padding) or strides != op.window):
         raise ExportError(
             "hls4ml streams pool only in windows as large as the stride, without padding of negative values",
             where=node.layer,
@@ -90,7 +113,7 @@ def max_pool(node: Node, context: Context) -> list[LayerSpec]:
     }
     for a, axis in enumerate(_AXES[-rank:]):
         attributes[f"pool_{axis}"] = op.window[a]
-        attributes[f"stride_{axis}"] = op.strides[a]
+        attributes[f"stride_{axis}"] = strides[a]
         attributes[f"in_{axis}"] = in_shape[a]
         attributes[f"out_{axis}"] = node.shape[a]
         for side, amount in zip(_SIDES[axis], padding[a], strict=True):

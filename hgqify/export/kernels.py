@@ -1,7 +1,7 @@
 """The kernels hls4ml lacks, registered through its extension interface.
 
-One so far: clipping to constant bounds (relu6, hard tanh, relu with a maximum). The header travels with
-every project, so a written project builds without hgqify.
+Clipping to constant bounds (relu6, hard tanh, relu with a maximum), and regrouping a stream into packs of
+another size. The header travels with every project, so a written project builds without hgqify.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ const {low_type} config{index}::low = {low};
 const {high_type} config{index}::high = {high};\n"""
 
 _CALL = "nnet::clip<{input_t}, {output_t}, {config}>({input}, {output});"
+_REGROUP_CALL = "nnet::regroup_stream<{input_t}, {output_t}, {size}>({input}, {output});"
 
 HEADER = Path(__file__).parent / "firmware" / "nnet_hgqify.h"
 
@@ -35,6 +36,9 @@ def register(backend: str) -> None:
     clip_layer = _clip_layer()
     if "HgqifyClip" not in layer_map:
         register_layer("HgqifyClip", clip_layer)
+    regroup_layer = _regroup_layer()
+    if "HgqifyRegroup" not in layer_map:
+        register_layer("HgqifyRegroup", regroup_layer)
 
     class HgqifyClipConfig(LayerConfigTemplate):
         def __init__(self) -> None:
@@ -53,9 +57,17 @@ def register(backend: str) -> None:
         def format(self, node: object) -> str:
             return _CALL.format(**self._default_function_params(node))
 
+    class HgqifyRegroupCall(FunctionCallTemplate):
+        def __init__(self) -> None:
+            super().__init__(regroup_layer, include_header=["nnet_utils/nnet_hgqify.h"])
+
+        def format(self, node: object) -> str:
+            return _REGROUP_CALL.format(**self._default_function_params(node))
+
     target = get_backend(backend)
     target.register_template(HgqifyClipConfig)
     target.register_template(HgqifyClipCall)
+    target.register_template(HgqifyRegroupCall)
     target.register_source(HEADER)
 
 
@@ -77,3 +89,19 @@ def _clip_layer() -> type:
             self.add_output_variable(self.get_input_variable().shape)
 
     return HgqifyClip
+
+
+@cache
+def _regroup_layer() -> type:
+    from hls4ml.model.attributes import Attribute
+    from hls4ml.model.layers import Layer
+
+    class HgqifyRegroup(Layer):
+        """The elements of a stream in packs of another size."""
+
+        _expected_attributes: ClassVar = [Attribute("size")]
+
+        def initialize(self) -> None:
+            self.add_output_variable(self.attributes["target_shape"])
+
+    return HgqifyRegroup

@@ -17,6 +17,8 @@ from hgqify.export.types import HlsType
 from hgqify.precision import ops
 from hgqify.precision.program import Node, Program
 
+MAX_COPIES = 7
+
 Handler = Callable[[Node, Context], list[LayerSpec]]
 
 
@@ -79,9 +81,9 @@ def print_program(program: Program, io_type: str, accumulators: Mapping[str, Hls
         ExportError: lists every node that hls4ml cannot print for this interface.
     """
     plan = make_plan(program, io_type)
+    problems = _too_many_readers(program) if plan.streams else []
     tensors: dict[str, str] = {}
     layers: list[LayerSpec] = []
-    problems: list[str] = []
     used: set[str] = set()
     context = Context(plan=plan, accumulators=accumulators, tensors=tensors)
     for node in program.nodes:
@@ -110,6 +112,22 @@ def print_program(program: Program, io_type: str, accumulators: Mapping[str, Hls
     return Printed(
         layers=tuple(layers), inputs=tuple(tensors[n] for n in program.inputs), outputs=outputs, plan=plan
     )
+
+
+def _too_many_readers(program: Program) -> list[str]:
+    """A stream is read once; hls4ml copies it at most `MAX_COPIES` times."""
+    return [
+        str(
+            ExportError(
+                f"hls4ml copies a stream at most {MAX_COPIES} times",
+                where=node.layer,
+                received=f"{readers} readers",
+                remedy="export with io_parallel, or let fewer layers read this tensor",
+            )
+        )
+        for node in program.nodes
+        if (readers := len(program.consumers[node.name]) + program.outputs.count(node.name)) > MAX_COPIES
+    ]
 
 
 def _output(

@@ -199,3 +199,36 @@ def streamed() -> Program:
     b("dense2", b.dense(3, 2), "o1", (2,))
     b("o2", quantize(1, 4, 4), "dense2", (2,))
     return b.program("o1", "o2")
+
+
+def packs() -> Program:
+    """What streams stumble over: windows of one row that skip rows, flattened tensors, global maxima."""
+    b = Builder(4)
+    b("x", Input(), "", (4, 6, 2))
+    b("xq", quantize(1, 2, 3), "x", (4, 6, 2))
+    b("row", b.window((1, 3, 2, 3), strides=(2, 1)), "xq", (2, 4, 3))
+    b("o1", quantize(1, 3, 4), "row", (2, 4, 3))
+    b("skip", b.window((1, 1, 1, 2), strides=(3, 2), groups=2, bias=False), "xq", (2, 3, 2))
+    b("o2", quantize(1, 3, 4), "skip", (2, 3, 2))
+    b("flat", Reshape(), "o1", (24,))
+    b("relu", RELU, "flat", (24,))
+    b("sum", Add(), "flat relu", (24,))
+    b("dense", b.dense(24, 3), "sum", (3,))
+    b("o3", quantize(1, 5, 4), "dense", (3,))
+    b("only", Reshape(), "o2", (12,))
+    b("dense2", b.dense(12, 3), "only", (3,))
+    b("o4", quantize(1, 5, 4), "dense2", (3,))
+    b("odd", Reshape(), "flat", (3, 8))
+    b("top", MaxPool(window=(3,), strides=(1,), padding=((0, 0),)), "odd", (1, 8))
+    return b.program("o1", "o2", "flat", "o3", "o4", "top", "odd")
+
+
+def crowded(readers: int) -> Program:
+    """One tensor with many readers."""
+    b = Builder()
+    b("x", Input(), "", (2,))
+    b("q", quantize(1, 2, 3), "x", (2,))
+    names = [f"r{n}" for n in range(readers)]
+    for name in names:
+        b(name, Add(), "q q", (2,))
+    return b.program(*names)

@@ -24,6 +24,8 @@ CASES = [
     ("shapes", "io_parallel"),
     ("meetings", "io_parallel"),
     ("streamed", "io_stream"),
+    ("packs", "io_stream"),
+    ("packs", "io_parallel"),
 ]
 
 
@@ -46,7 +48,7 @@ def test_c_simulation_equals_reference(name, io_type, tmp_path):
         assert len(np.unique(output.codes)) > 2
 
 
-@pytest.mark.parametrize("name", ["separable", "merging", "shapes", "meetings", "streamed"])
+@pytest.mark.parametrize("name", ["separable", "merging", "shapes", "meetings", "streamed", "packs"])
 def test_moving_quantizers_changes_no_output(name):
     program = getattr(programs, name)()
     hoisted = hoist_quantizers(program)

@@ -34,6 +34,14 @@ def test_overlapping_windows_cannot_be_streamed():
         print_program(programs.shapes(), "io_stream", {})
 
 
+def test_streams_are_copied_seven_times_at_most():
+    with pytest.raises(
+        ExportError, match=r"net/q: hls4ml copies a stream at most 7 times; received: 8 readers"
+    ):
+        print_program(programs.crowded(4), "io_stream", {})
+    assert print_program(programs.crowded(3), "io_stream", {}).layers
+
+
 def test_modes_on_one_input_that_cannot_be_combined():
     b = programs.Builder()
     b("x", Input(), "", (3,))

@@ -3,6 +3,7 @@
 
 #include "hls_stream.h"
 #include "nnet_common.h"
+#include "nnet_stream.h"
 
 namespace nnet {
 
@@ -41,6 +42,32 @@ ClipLoop:
             out_data[j] = clip_one<typename data_T::value_type, typename res_T::value_type, CONFIG_T>(in_data[j]);
         }
         res.write(out_data);
+    }
+}
+
+// The same N elements in order, in packs of another size. hls4ml's repack_stream does it where one size is a
+// multiple of the other.
+template <class data_T, class res_T, int N> void regroup_stream(hls::stream<data_T> &data, hls::stream<res_T> &res) {
+    if (data_T::size % res_T::size == 0 || res_T::size % data_T::size == 0) {
+        repack_stream<data_T, res_T, N>(data, res);
+        return;
+    }
+    res_T out_data;
+    unsigned filled = 0;
+RegroupPacks:
+    for (unsigned i = 0; i < N / data_T::size; i++) {
+        data_T in_data = data.read();
+    RegroupElements:
+        for (unsigned j = 0; j < data_T::size; j++) {
+            #pragma HLS PIPELINE
+            out_data[filled] = in_data[j];
+            if (filled == res_T::size - 1) {
+                res.write(out_data);
+                filled = 0;
+            } else {
+                filled++;
+            }
+        }
     }
 }
 
