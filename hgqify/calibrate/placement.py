@@ -11,6 +11,11 @@ _SPAN = 24
 the float model itself could not tell it from rounding noise."""
 
 
+EXPONENT_LIMIT = 60
+"""Magnitudes below 2**-60 count as zero, those above 2**60 are refused: products of two then stay normal
+float32 numbers."""
+
+
 class Bits(NamedTuple):
     """k, i, f as int arrays of one shape; k + i + f <= 0 is the constant 0."""
 
@@ -122,5 +127,5 @@ def _drop_tiny(bits: Bits, magnitude: np.ndarray) -> Bits:
     """Cap f relative to the largest range of the tensor; no bits where the range is zero."""
     top = np.max(ceil_log2(magnitude), initial=-10_000, where=magnitude > 0)
     f = np.minimum(bits.f, _SPAN - top)
-    keep = (magnitude > 0) & (bits.k + bits.i + f > 0)
+    keep = (magnitude >= 2.0**-EXPONENT_LIMIT) & (bits.k + bits.i + f > 0)
     return Bits(np.where(keep, bits.k, 0), np.where(keep, bits.i, 0), np.where(keep, f, 0))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import keras
 import numpy as np
 
-from hgqify.calibrate.placement import place_activation, place_bias, place_weight
+from hgqify.calibrate.placement import EXPONENT_LIMIT, place_activation, place_bias, place_weight
 from hgqify.calibrate.ranges import Range
 from hgqify.errors import CalibrationError
 from hgqify.layers import ActivationKind, QActivation, QBatchNormalization, QLayer, QLinear
@@ -45,6 +45,7 @@ def apply_range(quantizer: Quantizer, observed: Range, *, margin: int) -> None:
         return
     state = quantizer.state()
     shared = observed.reduce(state.f.shape)
+    check_magnitude(np.maximum(-shared.low, shared.high), quantizer.path, "an activation")
     wraps = not state.overflow.saturates
     bits = place_activation(
         shared.low,
@@ -103,10 +104,7 @@ def apply_weights(layer: QLayer) -> None:
     if not isinstance(layer, QLinear | QBatchNormalization) or quantizer is None or quantizer.is_dummy:
         return
     weight = float_kernel(layer)
-    if not np.isfinite(weight).all():
-        raise CalibrationError(
-            "a weight is NaN or infinite", where=layer.name, remedy="train the model again"
-        )
+    check_magnitude(weight, layer.name, "a weight")
     axes = tuple(
         n for n, (a, b) in enumerate(zip(quantizer.width_shape, weight.shape, strict=True)) if a != b
     )
@@ -121,7 +119,9 @@ def apply_bias(layer: QLayer) -> None:
         return
     frac = product_frac(layer)
     bias = layer.scale_shift()[1] if isinstance(layer, QBatchNormalization) else layer.bias
-    layer.bq.set_state(*place_bias(np.asarray(keras.ops.convert_to_numpy(bias)), frac, BIAS_BITS))
+    values = np.asarray(keras.ops.convert_to_numpy(bias))
+    check_magnitude(values, layer.name, "a bias")
+    layer.bq.set_state(*place_bias(values, frac, BIAS_BITS))
 
 
 def product_frac(layer: QLayer) -> np.ndarray:
@@ -174,6 +174,22 @@ def channel_frac(layer: QLayer) -> np.ndarray:
 def channel_bound(layer: QLayer) -> np.ndarray:
     """Largest magnitude of each channel of a layer's (first) input, shape (channels,) or (1,)."""
     return _per_channel(bound(layer.iqs[0].state()), channel_axis(layer))
+
+
+def check_magnitude(values: np.ndarray, where: str | None, what: str) -> None:
+    """Refuse numbers no format should be made for.
+
+    Raises:
+        CalibrationError: NaN, infinity, or beyond 2**60.
+    """
+    largest = float(np.max(np.abs(values), initial=0.0))
+    if not largest <= 2.0**EXPONENT_LIMIT:
+        raise CalibrationError(
+            f"{what} is not finite or larger than 2**{EXPONENT_LIMIT}",
+            where=where,
+            received=f"{largest:.6g}",
+            remedy="scale the data, or train the model again",
+        )
 
 
 def total_width(state: QuantizerState) -> np.ndarray:

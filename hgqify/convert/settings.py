@@ -106,7 +106,7 @@ class ConvertSettings:
         RuleError: an impossible value or combination.
     """
 
-    weight_bits: int = 8
+    weight_bits: int = 10
     activation_bits: int = 10
     merge_bits: int = 12
     input_bits: int = 12

@@ -148,3 +148,23 @@ def test_sites_of_another_model_are_refused():
     x = tiny_models.inputs(tiny_models.build("mlp", seed=1), 8, seed=2)
     with pytest.raises(CalibrationError, match="no range"):
         calibrate(one.model, one.probe, one.sites[:1], open_source(x))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+def test_weights_no_format_can_hold_are_refused(value):
+    given = keras.Input((3,), name="x")
+    model = keras.Model(given, layers.Dense(2, name="d")(given))
+    x = np.ones((4, 3), np.float32)
+    conversion = convert(read(model))
+    conversion.model.get_layer("d").kernel.assign(np.full((3, 2), value, np.float32))
+    with pytest.raises(CalibrationError, match="d: a weight is not finite or larger"):
+        calibrate(conversion.model, conversion.probe, conversion.sites, open_source(x))
+
+
+def test_tiny_weights_and_data_count_as_zero():
+    given = keras.Input((3,), name="x")
+    layer = layers.Dense(2, name="d")
+    model = keras.Model(given, layer(given))
+    layer.kernel.assign(np.full((3, 2), 1e-40, np.float32))
+    conversion, _ = _calibrated(model, np.full((4, 3), 1e-39, np.float32))
+    np.testing.assert_array_equal(conversion.model.predict_on_batch(np.ones((1, 3), np.float32)), [[0, 0]])
