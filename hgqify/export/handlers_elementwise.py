@@ -6,7 +6,7 @@ import numpy as np
 
 from hgqify.errors import ExportError
 from hgqify.export.context import Context, renamed
-from hgqify.export.plan import coarsest
+from hgqify.export.plan import coarsest, needs_mask
 from hgqify.export.spec import LayerSpec
 from hgqify.export.types import HlsType, constant_type
 from hgqify.fixed import Rounding
@@ -21,9 +21,15 @@ def quantize(node: Node, context: Context) -> list[LayerSpec]:
     op = node.op
     if not isinstance(op, ops.Quantize):
         raise TypeError(type(op))
-    zero = bool(np.all(op.k + op.i + op.f <= 0))
-    if op.is_uniform and not zero:
+    if not needs_mask(node, context.plan.program.by_name[node.inputs[0]]):
         return _wide_enough(node, op, context, context.cast(node))
+    zero = bool(np.all(op.k + op.i + op.f <= 0))
+    if context.plan.streams and op.is_uniform and not zero:
+        raise ExportError(
+            "hls4ml has no type that wraps as WRAP_SM does, and io_stream takes types only",
+            where=node.layer,
+            remedy="use WRAP or SAT, or export with io_parallel",
+        )
     if context.plan.streams:
         raise ExportError(
             "io_stream needs one format for the whole tensor, and here formats differ between elements",

@@ -117,6 +117,14 @@ def quantizer_type(node: Node, producer: Node) -> HlsType:
     return HlsType(k=fitted.k, i=fitted.i, f=declared.f, rounding=rounding)
 
 
+def needs_mask(node: Node, producer: Node) -> bool:
+    """Whether a quantizer is no type of hls4ml: formats per element, the constant 0, WRAP_SM that wraps."""
+    op = node.op
+    if not isinstance(op, ops.Quantize):
+        raise TypeError(type(op))
+    return not op.is_uniform or _is_zero(op) or quantizer_type(node, producer).overflow is Overflow.WRAP_SM
+
+
 def _is_zero(op: ops.Quantize) -> bool:
     return _uniform(op.k) + _uniform(op.i) + _uniform(op.f) <= 0
 
@@ -134,8 +142,10 @@ def make_plan(program: Program, io_type: str) -> Plan:
     absorbed: dict[str, str] = {}
     result: dict[str, HlsType] = {}
     for node in program.nodes:
-        if isinstance(node.op, ops.Quantize) and node.op.is_uniform and not _is_zero(node.op):
+        if isinstance(node.op, ops.Quantize):
             producer = program.by_name[node.inputs[0]]
+            if needs_mask(node, producer):
+                continue
             alone = len(program.consumers[producer.name]) == 1 and producer.name not in program.outputs
             if alone and isinstance(producer.op, _CASTING) and not _falls_below(producer, node.op):
                 absorbed[node.name] = producer.name
@@ -150,7 +160,7 @@ def make_plan(program: Program, io_type: str) -> Plan:
             result[node.name] = _input_type(node, program)
         elif isinstance(node.op, _HANDING_ON):
             result[node.name] = result[node.inputs[0]]
-        elif isinstance(node.op, ops.Quantize) and node.op.is_uniform and not _is_zero(node.op):
+        elif isinstance(node.op, ops.Quantize) and not needs_mask(node, program.by_name[node.inputs[0]]):
             result[node.name] = quantizer_type(node, program.by_name[node.inputs[0]])
         else:
             result[node.name] = exact_type(info_of(node))
@@ -179,16 +189,19 @@ def _input_type(node: Node, program: Program) -> HlsType:
 
     One extra fractional bit, truncated, is all that rounding to nearest with ties up can see
     (floor(floor(2y) / 2 + 1/2) = floor(y + 1/2)); one saturating extra integer bit is all that
-    saturation can see; wrapping sees no more than its own integer bits.
+    saturation can see; wrapping sees no more than its own integer bits, WRAP_SM one more.
     """
     quantizers = [c.op for c in program.consumers[node.name] if isinstance(c.op, ops.Quantize)]
     if not quantizers:
         raise ExportError("the model input is not used", where=node.layer, remedy="remove the input")
     overflows = {op.overflow for op in quantizers}
     roundings = {op.rounding for op in quantizers}
-    if not roundings <= {Rounding.RND, Rounding.TRN} or (Overflow.WRAP in overflows and len(overflows) > 1):
+    wrapping = overflows & {Overflow.WRAP, Overflow.WRAP_SM}
+    # Of a number that rounds up to the end of a period, WRAP_SM makes another code than of 0.
+    folds = Overflow.WRAP_SM in overflows and roundings != {Rounding.TRN}
+    if folds or not roundings <= {Rounding.RND, Rounding.TRN} or (wrapping and wrapping != overflows):
         raise ExportError(
-            "several quantizers stand on one model input and their modes cannot be combined",
+            "no one input type serves the quantizers on this model input: their modes cannot be combined",
             where=node.layer,
             received=", ".join(f"{op.rounding}/{op.overflow}" for op in quantizers),
             remedy="use one format for the whole input, or rounding TRN or RND and one overflow mode",
@@ -206,11 +219,10 @@ def _input_type(node: Node, program: Program) -> HlsType:
         for op, mask in zip(quantizers, live, strict=True)
         if np.any(mask)
     ]
-    wraps = overflows == {Overflow.WRAP}
     return HlsType(
         k=1,
         i=max(ints) + 1,
         f=max(fracs) + 1,
         rounding=Rounding.TRN,
-        overflow=Overflow.WRAP if wraps else Overflow.SAT,
+        overflow=Overflow.WRAP if wrapping else Overflow.SAT,
     )

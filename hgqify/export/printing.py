@@ -106,11 +106,18 @@ def print_program(program: Program, io_type: str, accumulators: Mapping[str, Hls
         raise ExportError(
             f"{len(problems)} operation(s) cannot be exported with {io_type}:\n  " + "\n  ".join(problems)
         )
-    outputs = tuple(
-        _output(name, position, tensors, layers, context) for position, name in enumerate(program.outputs)
-    )
+    roots = [_root(name, plan) for name in program.outputs]
+    outputs = []
+    for position, name in enumerate(program.outputs):
+        alone = roots.count(roots[position]) == 1 and not isinstance(
+            program.by_name[roots[position]].op, ops.Input
+        )
+        outputs.append(_output(name, position, tensors, layers, context, alone=alone))
     return Printed(
-        layers=tuple(layers), inputs=tuple(tensors[n] for n in program.inputs), outputs=outputs, plan=plan
+        layers=tuple(layers),
+        inputs=tuple(tensors[n] for n in program.inputs),
+        outputs=tuple(outputs),
+        plan=plan,
     )
 
 
@@ -130,24 +137,37 @@ def _too_many_readers(program: Program) -> list[str]:
     ]
 
 
+def _root(name: str, plan: Plan) -> str:
+    """The node whose array the firmware hands out for ``name``: hls4ml drops a last reshape of an array."""
+    node = plan.program.by_name[name]
+    if name in plan.absorbed:
+        return _root(plan.absorbed[name], plan)
+    if isinstance(node.op, ops.Reshape) and not plan.streams:
+        return _root(node.inputs[0], plan)
+    return name
+
+
 def _output(
-    name: str, position: int, tensors: dict[str, str], layers: list[LayerSpec], context: Context
+    name: str,
+    position: int,
+    tensors: Mapping[str, str],
+    layers: list[LayerSpec],
+    context: Context,
+    *,
+    alone: bool,
 ) -> str:
     """Name of the layer that is the model's output number ``position``.
 
-    A tensor that is also consumed, or is an output twice, gets a layer of its own, one bit wider so that
-    hls4ml keeps it apart from the tensor the consumers read.
+    A tensor that is also consumed, or an input, or an output twice (not ``alone``), gets a layer of its
+    own, one bit wider so that hls4ml keeps it apart from the tensor the consumers read.
     """
-    program = context.plan.program
     tensor = tensors[name]
-    shared = any(tensor == other for spec in layers for other in spec.inputs)
-    repeated = program.outputs.count(name) > 1
-    if not shared and not repeated:
+    if alone and not any(tensor == other for spec in layers for other in spec.inputs):
         return tensor
     held = context.type_of(name)
     wider = HlsType(k=held.k, i=held.i + 1, f=held.f)
     spec = renamed(
-        context.cast(program.by_name[name]),
+        context.cast(context.plan.program.by_name[name]),
         name=f"{tensor}_out{position}",
         inputs=(tensor,),
         types={"result": wider},

@@ -17,6 +17,7 @@ from hgqify.errors import ExportError
 from hgqify.export.hoist import hoist_quantizers
 from hgqify.export.plan import exact_type, info_of
 from hgqify.export.printing import Printed, print_program
+from hgqify.export.repairs import repair_headers
 from hgqify.export.spec import LayerSpec
 from hgqify.export.types import HlsType
 from hgqify.precision import ops
@@ -65,6 +66,16 @@ class ProjectOptions:
             )
 
 
+def refuse_unprintable(program: Program, options: ProjectOptions) -> None:
+    """Raise what `write_project` would raise for operations that cannot be printed; writes nothing.
+
+    Raises:
+        ExportError: lists all of them.
+    """
+    program = hoist_quantizers(program)
+    print_program(program, options.io_type, _accumulators(program))
+
+
 def write_project(program: Program, directory: Path, options: ProjectOptions) -> Printed:
     """Write the project; every type in it is ours. Quantizers move as early as they can stand.
 
@@ -97,6 +108,7 @@ def write_project(program: Program, directory: Path, options: ProjectOptions) ->
         ) from error
     finally:
         _log.debug("hls4ml: %s", output.getvalue())
+    repair_headers(directory)
     _write_layout(program, printed, graph, directory, options)
     return printed
 

@@ -232,3 +232,35 @@ def crowded(readers: int) -> Program:
     for name in names:
         b(name, Add(), "q q", (2,))
     return b.program(*names)
+
+
+def passing() -> Program:
+    """Inputs that are outputs as they are, reshaped twice, and formats that no hls4ml type has."""
+    b = Builder(5)
+    b("x", Input(), "", (3, 2))
+    b("xq", quantize(1, 2, 3), "x", (3, 2))
+    b("flat", Reshape(), "xq", (6,))
+    b("turn", Reshape(), "xq", (2, 3))
+    b("y", Input(), "", (4, 2))
+    b("alone", quantize(0, 1, 2), "y", (4, 2))
+    b("z", Input(), "", (4,))
+    b("folded", quantize(1, 2, 3, "TRN", "WRAP_SM"), "z", (4,))
+    b("dense", b.dense(4, 3), "folded", (3,))
+    b("again", quantize(1, 0, 4, "RND_CONV", "WRAP_SM"), "dense", (3,))
+    b("wave", Input(), "", (4,))
+    widths = b.rng.integers(-1, 3, (2, 4))
+    b("each", quantize(np.ones(4, int), *widths, "TRN", "WRAP_SM"), "wave", (4,))
+    return b.program("flat", "turn", "alone", "again", "each")
+
+
+def both_depthwise() -> Program:
+    """Depthwise convolutions in one and in two dimensions."""
+    b = Builder(6)
+    b("x", Input(), "", (4, 4, 2))
+    b("xq", quantize(1, 2, 3), "x", (4, 4, 2))
+    b("two", b.window((2, 2, 1, 2), groups=2), "xq", (3, 3, 2))
+    b("q", quantize(1, 3, 4), "two", (3, 3, 2))
+    b("row", Reshape(), "q", (9, 2))
+    b("one", b.window((3, 1, 2), groups=2), "row", (7, 2))
+    b("out", quantize(1, 5, 4), "one", (7, 2))
+    return b.program("out")

@@ -26,6 +26,8 @@ CASES = [
     ("streamed", "io_stream"),
     ("packs", "io_stream"),
     ("packs", "io_parallel"),
+    ("passing", "io_parallel"),
+    ("both_depthwise", "io_parallel"),
 ]
 
 
@@ -48,7 +50,9 @@ def test_c_simulation_equals_reference(name, io_type, tmp_path):
         assert len(np.unique(output.codes)) > 2
 
 
-@pytest.mark.parametrize("name", ["separable", "merging", "shapes", "meetings", "streamed", "packs"])
+@pytest.mark.parametrize(
+    "name", ["separable", "merging", "shapes", "meetings", "streamed", "packs", "passing"]
+)
 def test_moving_quantizers_changes_no_output(name):
     program = getattr(programs, name)()
     hoisted = hoist_quantizers(program)

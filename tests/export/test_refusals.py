@@ -51,6 +51,19 @@ def test_modes_on_one_input_that_cannot_be_combined():
         print_program(b.program("a", "b"), "io_parallel", {})
 
 
+def test_wrap_sm():
+    def program(rounding, f):
+        b = programs.Builder()
+        b("x", Input(), "", (3,))
+        b("q", programs.quantize(1, 2, np.asarray(f), rounding, "WRAP_SM"), "x", (3,))
+        return b.program("q")
+
+    with pytest.raises(ExportError, match="no type that wraps as WRAP_SM"):
+        print_program(program("TRN", 3), "io_stream", {})
+    with pytest.raises(ExportError, match="RND/WRAP_SM"):
+        print_program(program("RND", [1, 2, 3]), "io_parallel", {})
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [({"io_type": "serial"}, "unknown io_type"), ({"backend": "Vivaldi"}, "unknown backend")],
