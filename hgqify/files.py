@@ -40,9 +40,18 @@ def check_target(target: str | os.PathLike[str], *, force: bool = False, marker:
             received=f"{parent}, which is not a folder",
             remedy="choose another output folder",
         )
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise _unwritable(path, "no permission")
+    _check_writable(parent, path)
     return path
+
+
+def _check_writable(parent: Path, path: Path) -> None:
+    """Make and remove a folder: permissions alone do not tell of read-only or special file systems."""
+    probe = parent / f".{uuid.uuid4().hex[:12]}.probe"
+    try:
+        probe.mkdir()
+    except OSError as error:
+        raise _unwritable(path, error.strerror) from error
+    probe.rmdir()
 
 
 def _check_replaceable(path: Path, force: bool, marker: str | None) -> None:

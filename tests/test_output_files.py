@@ -121,9 +121,14 @@ def test_unwritable_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         check_target(tmp_path / "file")
     with pytest.raises(ExportError, match="not a folder"):
         check_target(tmp_path / "file" / "out")
-    monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.raises(ExportError, match="no permission"):
-        check_target(tmp_path / "out")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    for target in (tmp_path / "out", tmp_path / "parent" / "out"):
+        with pytest.raises(ExportError, match=r"cannot be written \(Permission denied\)"):
+            check_target(target)
 
 
 def test_a_refusal_by_the_system_is_an_export_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,7 +58,9 @@ def _entry(
         if heir.name in refusals:
             error = refusals[heir.name]
             received = "" if error.received in (None, kind) else f" ({error.received})"
-            reason = "; ".join([*reasons, f"{error.what}{received}"])
+            reason = f"{error.what}{received}"
+            if heir.origin[0] != path:
+                reason = f"it is one with {heir.origin[0]}: {reason}"
             return LayerEntry(
                 layer=path, kind=kind, status=Status.REFUSED, reason=reason, remedy=error.remedy or ""
             )
@@ -67,6 +69,8 @@ def _entry(
     names = ", ".join(dict.fromkeys(layers[heir.name] for heir in heirs if heir.kind != INPUT))
     if gone and (Status.FOLDED in gone or not own):
         return LayerEntry(layer=path, kind=kind, status=gone[-1], reason="; ".join(reasons), target=names)
+    # Of layers folded into one, the first gave it its name; the others of its kind stand for it as well.
+    own = own or [heir for heir in heirs if heir.kind == kind]
     if not own:
         status = Status.FOLDED if heirs else Status.REMOVED
         return LayerEntry(layer=path, kind=kind, status=status, reason="; ".join(reasons), target=names)

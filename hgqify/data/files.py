@@ -23,6 +23,8 @@ _ZIP = b"PK"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _PICKLE = b"\x80"
 _CHUNK = 1 << 20
+_FORMATS = "give .npy, .npz or HDF5 (.h5, .hdf5)"
+_COPY_AGAIN = "copy or write the file again"
 _ZIP_HEADER = 30  # bytes of a local file header before the name (APPNOTE.TXT 4.3.7)
 
 Columns = Mapping[str, Callable[[], Any]]
@@ -37,13 +39,15 @@ def read_columns(path: Path, *, allow_pickle: bool = False) -> Columns:
             when it is opened, unless `allow_pickle`.
     """
     where = str(path)
+    if path.is_dir():
+        raise DataError("a folder is not a data file", where=where, remedy=_FORMATS)
     try:
         with path.open("rb") as file:
             magic = file.read(8)
     except FileNotFoundError as error:
         raise DataError("there is no such file", where=where, remedy="check the path") from error
     except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror})", where=where) from error
+        raise DataError(f"cannot be read ({error.strerror})", where=where, remedy="check the file") from error
     if magic.startswith(_NPY):
         return {"": lambda: _map_npy(path, 0, where, allow_pickle)}
     if magic.startswith(_ZIP):
@@ -51,7 +55,7 @@ def read_columns(path: Path, *, allow_pickle: bool = False) -> Columns:
     if magic == _HDF5:
         return _hdf5_columns(path)
     if not magic:
-        raise DataError("the file is empty", where=where)
+        raise DataError("the file is empty", where=where, remedy=_FORMATS)
     if magic.startswith(_PICKLE):
         raise DataError(
             "this is a Python pickle, which can run code when opened",
@@ -62,7 +66,7 @@ def read_columns(path: Path, *, allow_pickle: bool = False) -> Columns:
         "this is not a data file",
         where=where,
         received=f"first bytes {magic!r}",
-        remedy="give .npy, .npz or HDF5 (.h5, .hdf5)",
+        remedy=_FORMATS,
     )
 
 
@@ -74,7 +78,9 @@ def _header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtyp
         )
         return read(file)
     except (ValueError, EOFError) as error:
-        raise DataError(f"the array header cannot be read ({error})", where=where) from error
+        raise DataError(
+            f"the array header cannot be read ({error})", where=where, remedy=_COPY_AGAIN
+        ) from error
 
 
 def _map_npy(path: Path, offset: int, where: str, allow_pickle: bool) -> np.ndarray:
@@ -102,7 +108,10 @@ def _map_open(file: IO[bytes], where: str, allow_pickle: bool) -> np.ndarray:
         ).reshape(shape)
     except (ValueError, OSError) as error:
         raise DataError(
-            "the file is truncated", where=where, received=f"header says shape {shape}, dtype {dtype}"
+            "the file is truncated",
+            where=where,
+            received=f"less than its header says: shape {shape}, dtype {dtype}",
+            remedy=_COPY_AGAIN,
         ) from error
 
 
@@ -126,7 +135,9 @@ def _npz_columns(path: Path, allow_pickle: bool) -> Columns:
         with zipfile.ZipFile(path) as archive:
             members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
     except (zipfile.BadZipFile, OSError) as error:
-        raise DataError(f"the archive cannot be read ({error})", where=str(path)) from error
+        raise DataError(
+            f"the archive cannot be read ({error})", where=str(path), remedy=_COPY_AGAIN
+        ) from error
     if not members:
         raise DataError(
             "the archive holds no arrays",
@@ -153,7 +164,7 @@ def _map_member(path: Path, info: zipfile.ZipInfo, allow_pickle: bool) -> np.nda
                 while block := packed.read(_CHUNK):
                     unpacked.write(block)
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-            raise DataError(f"the archive is damaged ({error})", where=where) from error
+            raise DataError(f"the archive is damaged ({error})", where=where, remedy=_COPY_AGAIN) from error
         except OSError as error:
             raise DataError(
                 f"cannot be unpacked into the temporary folder ({error.strerror})",
@@ -165,12 +176,19 @@ def _map_member(path: Path, info: zipfile.ZipInfo, allow_pickle: bool) -> np.nda
         return _map_open(unpacked, where, allow_pickle)
 
 
+def _is_model(file: h5py.File) -> bool:
+    """Whether Keras wrote this: a model (Keras 2, 3) or weights alone (Keras 3)."""
+    return "model_weights" in file or "model_config" in file.attrs or {"layers", "vars"} <= set(file)
+
+
 def _hdf5_columns(path: Path) -> Columns:
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        raise DataError(f"the HDF5 file cannot be read ({error})", where=str(path)) from error
-    if "model_weights" in file or "model_config" in file.attrs:
+        raise DataError(
+            f"the HDF5 file cannot be read ({error})", where=str(path), remedy=_COPY_AGAIN
+        ) from error
+    if _is_model(file):
         file.close()
         raise DataError("this is a model, not data", where=str(path), remedy="give the file with the samples")
     found: dict[str, Callable[[], Any]] = {}
@@ -183,5 +201,5 @@ def _hdf5_columns(path: Path) -> Columns:
     file.visititems(visit)
     if not found:
         file.close()
-        raise DataError("the file holds no data sets", where=str(path))
+        raise DataError("the file holds no data sets", where=str(path), remedy="write the samples into one")
     return found

@@ -24,7 +24,12 @@ def input_keys(
         wanted = (key,) if isinstance(key, str) else tuple(key)
         missing = [name for name in wanted if name not in keys]
         if missing:
-            raise DataError(f"there is no array {missing[0]!r}", where=where, received=_listed(keys))
+            raise DataError(
+                f"there is no array {missing[0]!r}",
+                where=where,
+                received=_listed(keys),
+                remedy="choose one of them",
+            )
         return wanted
     if names and all(name in keys for name in names):
         return tuple(names)
@@ -38,7 +43,7 @@ def input_keys(
         "which array holds the inputs is not clear",
         where=where,
         received=_listed(keys),
-        remedy="call it 'x', name the arrays like the model's inputs, or pass key=...",
+        remedy="call it 'x', name the arrays like the model's inputs, or say which with key (--key)",
     )
 
 

@@ -153,7 +153,7 @@ def _refuse_code(path: Path, config: Any) -> None:
                 "the file holds a Lambda, Python code that would run on loading",
                 where=str(path),
                 received=f"Lambda layer {name!r}" if name else "a lambda function",
-                remedy="replace it by keras.ops or a layer, or load with safe mode off if you trust the file",
+                remedy="replace it by a layer or keras.ops, or trust the file: safe_mode=False (--unsafe)",
             )
 
 

@@ -120,7 +120,7 @@ def test_missing_empty_and_foreign_files(tmp_path: Path) -> None:
     assert "empty" in refused(tmp_path / "zero.npy")
     (tmp_path / "table.csv").write_text("1,2,3\n4,5,6\n")
     assert "give .npy, .npz or HDF5" in refused(tmp_path / "table.csv").replace("Give", "give")
-    assert "cannot be read" in refused(tmp_path)
+    assert "a folder is not a data file" in refused(tmp_path)
 
 
 def test_pickles_are_refused_unless_allowed(tmp_path: Path) -> None:
