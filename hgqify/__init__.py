@@ -15,7 +15,7 @@ import hgqify.backend
 
 hgqify.backend.choose_backend()
 
-import hgqify.reporting  # noqa: E402
+import hgqify.version  # noqa: E402
 from hgqify import config, layers, quantizers  # noqa: E402
 from hgqify.api import check, convert, inspect, load_program  # noqa: E402
 from hgqify.convert import ConversionReport, ConvertSettings, Rule  # noqa: E402
@@ -24,7 +24,7 @@ from hgqify.export import CheckReport, ProjectOptions  # noqa: E402
 from hgqify.finetune import FinetuneSettings  # noqa: E402
 from hgqify.result import Result  # noqa: E402
 
-__version__ = hgqify.reporting.hgqify_version()
+__version__ = hgqify.version.hgqify_version()
 
 __all__ = [
     "CheckReport",

@@ -30,12 +30,14 @@ from hgqify.export import (
     compile_project,
     compiler,
     random_inputs,
+    refuse_unprintable,
 )
 from hgqify.finetune import FinetuneSettings, finetune
 from hgqify.layers import refresh
 from hgqify.precision import Program, lower
 from hgqify.precision.serialize import from_npz
 from hgqify.progress import Event, Progress, TextProgress
+from hgqify.quality import scoring_outputs
 from hgqify.reporting import make_report
 from hgqify.result import MODEL_FILE, PROGRAM_FILE, PROJECT_FOLDER, Result
 
@@ -59,6 +61,7 @@ def convert(
     key: str | Sequence[str] | None = None,
     allow_pickle: bool = False,
     safe_mode: bool = True,
+    exportable: bool = False,
     progress: Progress | None = None,
     **settings: Any,
 ) -> Result:
@@ -82,6 +85,7 @@ def convert(
         key: names of the input arrays in a file.
         allow_pickle: open pickled arrays, which can run code.
         safe_mode: refuse models with Lambda layers, which can run code.
+        exportable: refuse, before the fine-tuning, what cannot be printed as an hls4ml project.
         progress: hears of every step; None shows bars on standard error.
         settings: fields of `ConvertSettings` (weight_bits, activation_bits, io_type, ...) and of
             `FinetuneSettings` (learning_rate, batch_size, ...).
@@ -101,6 +105,7 @@ def convert(
         source_model = _model(model, safe_mode)
         read = graph.read(source_model)
         conversion_settings = _with_io_type(conversion_settings, read, io_type)
+        project = ProjectOptions(backend=backend, io_type=conversion_settings.io_type.value)
         conversion = make_quantized(read, conversion_settings, rules)
     source = _open(calib, source_model, labels=labels, key=key, allow_pickle=allow_pickle)
     with _timed("calibrate", seconds):
@@ -112,12 +117,15 @@ def convert(
             margin=margin,
             progress=show,
         )
+    logits = scoring_outputs(conversion.logits, conversion.clone, source)
+    if exportable:
+        refuse_unprintable(lower(conversion.model), project)
     with _timed("finetune", seconds):
         trained = finetune(
             conversion.model,
             conversion.clone,
             source,
-            logits=conversion.logits,
+            logits=logits,
             settings=training,
             progress=show,
         )
@@ -130,6 +138,7 @@ def convert(
     with _timed("report", seconds):
         report = make_report(
             conversion=conversion,
+            logits=logits,
             program=program,
             source=source,
             calibration=calibration,
@@ -142,7 +151,7 @@ def convert(
         float_model=conversion.clone,
         program=program,
         report=report,
-        project=ProjectOptions(backend=backend, io_type=conversion_settings.io_type.value),
+        project=project,
     )
 
 
@@ -295,7 +304,24 @@ def _saved(folder: Path) -> tuple[keras.Model, Program]:
         raise ExportError(
             "not a result of hgqify",
             where=str(folder),
-            received=f"a folder without {' and '.join(missing)}" if folder.is_dir() else "no such folder",
+            received=_described(folder, missing),
             remedy="give the folder that hgqify wrote, such as model_hgq",
         )
-    return graph.load_model(folder / MODEL_FILE), from_npz(folder / PROGRAM_FILE)
+    model, program = graph.load_model(folder / MODEL_FILE), from_npz(folder / PROGRAM_FILE)
+    for tensors, names in ((model.inputs, program.inputs), (model.outputs, program.outputs)):
+        have = [tuple(tensor.shape[1:]) for tensor in tensors]
+        want = [tuple(program.by_name[name].shape) for name in names]
+        if have != want:
+            raise ExportError(
+                f"{MODEL_FILE} and {PROGRAM_FILE} do not belong together",
+                where=str(folder),
+                received=f"a model of {have} for integers of {want}",
+                remedy="convert the model again",
+            )
+    return model, program
+
+
+def _described(folder: Path, missing: Sequence[str]) -> str:
+    if folder.is_dir():
+        return f"a folder without {' and '.join(missing)}"
+    return "a file" if folder.exists() else "no such folder"

@@ -25,6 +25,36 @@ def classes(output: np.ndarray, *, logits: bool) -> np.ndarray | None:
     return None
 
 
+def scoring_outputs(logits: Sequence[bool], float_model: keras.Model, source: Source) -> tuple[bool, ...]:
+    """Which outputs score classes: those that lost a softmax, or else the one that the labels choose from.
+
+    Many models are trained on logits and have no softmax. Labels tell: whole numbers from 0 to C - 1, one
+    per sample, or one-hot rows of C, name the classes of an output of C values (C > 1) that are not
+    all probabilities already.
+
+    Args:
+        logits: for each output, whether it lost a softmax.
+        float_model: gives the outputs.
+        source: data, with or without labels.
+    """
+    if any(logits) or not source.has_labels:
+        return tuple(logits)
+    batch = next(iter(source.batches(_BATCH, limit=_BATCH)))
+    outputs = predict(float_model, batch.inputs)
+    for position, output in enumerate(outputs):
+        scores = output.ndim == 2 and output.shape[1] > 1 and not np.all((output >= 0) & (output <= 1))
+        if scores and _names_classes(np.asarray(batch.labels), output.shape[1]):
+            return tuple(n == position for n in range(len(outputs)))
+    return tuple(logits)
+
+
+def _names_classes(labels: np.ndarray, classes: int) -> bool:
+    if labels.ndim == 2 and labels.shape[1] == classes:
+        return bool(np.all(np.isin(labels, (0, 1))) and np.all(labels.sum(axis=1) == 1))
+    numbers = label_classes(labels)
+    return numbers is not None and bool(np.all((numbers >= 0) & (numbers < classes)))
+
+
 def label_classes(labels: Any) -> np.ndarray | None:
     """Class of every label: whole numbers, or the largest of a one-hot row."""
     labels = np.asarray(labels)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import keras
@@ -21,6 +20,7 @@ from hgqify.precision.ebops import count
 from hgqify.quality import measure
 from hgqify.quantizers import QuantizerState
 from hgqify.report import LayerReport, Report
+from hgqify.version import hgqify_version
 
 _QUALITY_SAMPLES = 2000
 _NOISE_SAMPLES = 256
@@ -29,6 +29,7 @@ _NOISE_SAMPLES = 256
 def make_report(
     *,
     conversion: Conversion,
+    logits: Sequence[bool],
     program: Program,
     source: Source,
     calibration: CalibrationReport,
@@ -51,7 +52,7 @@ def make_report(
         conversion.clone,
         conversion.model,
         source,
-        logits=conversion.logits,
+        logits=logits,
         limit=_QUALITY_SAMPLES,
         name="calibration data",
     )
@@ -95,11 +96,3 @@ def _widths(states: Sequence[QuantizerState]) -> tuple[int, int] | None:
         return None
     totals = [np.maximum(s.k + s.i + s.f, 0) for s in states]
     return min(int(t.min()) for t in totals), max(int(t.max()) for t in totals)
-
-
-def hgqify_version() -> str:
-    """Version of the installed package, 'unknown' if it runs without being installed."""
-    try:
-        return version("hgqify")
-    except PackageNotFoundError:
-        return "unknown"

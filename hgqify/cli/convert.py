@@ -175,6 +175,7 @@ def convert(
     result = hgqify.convert(
         model,
         calib,
+        exportable=True,
         progress=no_progress if quiet else TextProgress(),
         **given(key=single(key), allow_pickle=allow_pickle, safe_mode=False if unsafe else None, **settings),
     )

@@ -6,6 +6,7 @@ from hgqify.cli.check import check
 from hgqify.cli.convert import convert
 from hgqify.cli.group import ConvertByDefault
 from hgqify.cli.inspect import inspect
+from hgqify.version import hgqify_version
 
 
 @click.group(
@@ -15,7 +16,7 @@ from hgqify.cli.inspect import inspect
     subcommand_metavar="MODEL | COMMAND ...",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(package_name="hgqify", prog_name="hgqify")
+@click.version_option(version=hgqify_version(), prog_name="hgqify")
 def main() -> None:
     """Turn a trained float Keras model into bit-exact fixed-point firmware for FPGAs.
 

@@ -1,6 +1,5 @@
 """Options that several commands share, and how they reach the API."""
 
-import os
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any, TypeVar
@@ -11,8 +10,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def library() -> ModuleType:
-    """hgqify itself. Imported when a command runs, so that --help does not wait for Keras."""
-    os.environ.setdefault("KERAS_BACKEND", "jax")
+    """hgqify itself, whose import has chosen a backend and registered the layers with Keras."""
     import hgqify
 
     return hgqify

@@ -1,7 +1,7 @@
 """The fixed program printed as an hls4ml project, simulated, and compared code for code.
 
 Write
-    write_project, ProjectOptions, BACKENDS, IO_TYPES
+    write_project, refuse_unprintable, ProjectOptions, BACKENDS, IO_TYPES
 Simulate
     compile_project, CSimulation, compiler
 Compare
@@ -11,7 +11,7 @@ Compare
 from hgqify.export.check import compare
 from hgqify.export.compare import CheckReport, Comparison, Place
 from hgqify.export.csim import CSimulation, compile_project, compiler
-from hgqify.export.project import BACKENDS, IO_TYPES, ProjectOptions, write_project
+from hgqify.export.project import BACKENDS, IO_TYPES, ProjectOptions, refuse_unprintable, write_project
 from hgqify.export.stimuli import random_inputs
 
 __all__ = [
@@ -26,5 +26,6 @@ __all__ = [
     "compile_project",
     "compiler",
     "random_inputs",
+    "refuse_unprintable",
     "write_project",
 ]

@@ -117,6 +117,10 @@ class Report:
             str(self.quality),
             f"EBOPs {self.ebops:,}",
         ]
+        if self.finetune.get("interrupted"):
+            lines.append(
+                f"fine-tuning was interrupted at step {self.finetune['steps']}; its best weights are kept"
+            )
         moved = [e["layer"] for e in self.conversion if "moved to the host" in e["reason"]]
         if moved:
             lines.append(f"softmax {', '.join(moved)} is left to the host: the model gives logits")

@@ -90,7 +90,7 @@ def test_convert_is_the_default_command(api: Api) -> None:
             result = run(*prefix, *args)
             assert result.exit_code == 0, result.output
             # What the user does not say is left to the API's defaults.
-            assert api.named("convert") == (("m.keras", "x.npy"), {})
+            assert api.named("convert") == (("m.keras", "x.npy"), {"exportable": True})
             assert api.named("save") == ((Path("m_hgq"),), {"force": False})
             assert api.named("check") == (
                 (Path("m_hgq"),),
@@ -112,6 +112,7 @@ def test_convert_passes_on_what_is_given(api: Api) -> None:
     result = run("m.keras", "--calib", "x.npz", *options.split())
     assert result.exit_code == 0, result.output
     assert api.named("convert")[1] == {
+        "exportable": True,
         "labels": "y",
         "key": ("a", "b"),
         "allow_pickle": True,
@@ -260,11 +261,6 @@ def test_examples_in_help_run(api: Api, name: str) -> None:
         for word in args:
             if word.startswith("fixtures/"):
                 assert (root / word).exists(), word
-
-
-def test_help_does_not_wait_for_keras() -> None:
-    code = "import sys, hgqify.cli; sys.exit(bool({'keras', 'jax', 'hls4ml'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_python_m() -> None:
