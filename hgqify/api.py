@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from hgqify import graph
-from hgqify.calibrate import calibrate, fit_float32
+from hgqify.calibrate import calibrate, settle
 from hgqify.convert import ConversionReport, ConvertSettings, Rule, plan
 from hgqify.convert import convert as make_quantized
 from hgqify.convert.interface import choose_io_type
@@ -33,7 +33,6 @@ from hgqify.export import (
     refuse_unprintable,
 )
 from hgqify.finetune import FinetuneSettings, finetune
-from hgqify.layers import refresh
 from hgqify.precision import Program, lower
 from hgqify.precision.serialize import from_npz
 from hgqify.progress import Event, Progress, TextProgress
@@ -127,14 +126,11 @@ def convert(
             source,
             logits=logits,
             settings=training,
+            settle=settle,
             progress=show,
         )
-        # Training moves weights; the proof of float32 exactness is made for those that were kept.
-        late = fit_float32(conversion.model)
-        refresh(conversion.model)
     with _timed("lower", seconds):
         program = lower(conversion.model)
-    calibration = dataclasses.replace(calibration, adjustments=(*calibration.adjustments, *late))
     with _timed("report", seconds):
         report = make_report(
             conversion=conversion,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import keras
 import numpy as np
 
-from hgqify.calibrate.placement import EXPONENT_LIMIT, place_activation, place_bias, place_weight
+from hgqify.calibrate.placement import EXPONENT_LIMIT, Bits, place_activation, place_bias, place_weight
 from hgqify.calibrate.ranges import Range
 from hgqify.errors import CalibrationError
 from hgqify.layers import ActivationKind, QActivation, QBatchNormalization, QLayer, QLinear
@@ -109,8 +109,27 @@ def apply_weights(layer: QLayer) -> None:
         n for n, (a, b) in enumerate(zip(quantizer.width_shape, weight.shape, strict=True)) if a != b
     )
     width = total_width(quantizer.state(weight))
-    quantizer.set_state(*place_weight(weight, axes, width))
+    placed = place_weight(weight, axes, width)
+    if not axes and weight.ndim > 1:
+        placed = _not_finer_than_channels(placed, weight, width)
+    quantizer.set_state(*placed)
     apply_bias(layer)
+
+
+def _not_finer_than_channels(placed: Bits, weight: np.ndarray, width: np.ndarray) -> Bits:
+    """Formats of single weights, no finer than their output channel's common format would be.
+
+    All products of an output are added up: a small weight with an LSB far below that of the large ones
+    costs bits there and gains nothing.
+    """
+    common = place_weight(weight, tuple(range(weight.ndim - 1)), int(np.max(width)))
+    coarser = placed.f > common.f
+    f = np.where(coarser, common.f, placed.f)
+    codes = np.floor(np.ldexp(np.abs(weight), f) + 0.5)
+    # On a coarser grid a weight may round up to the power of two above it.
+    i = placed.i + (coarser & (codes > np.ldexp(1.0, placed.i + f) - 1))
+    keep = (codes > 0) & (placed.k + i + f > 0)
+    return Bits(*(np.where(keep, part, 0) for part in (placed.k, i, f)))
 
 
 def apply_bias(layer: QLayer) -> None:

@@ -168,3 +168,25 @@ def test_tiny_weights_and_data_count_as_zero():
     layer.kernel.assign(np.full((3, 2), 1e-40, np.float32))
     conversion, _ = _calibrated(model, np.full((4, 3), 1e-39, np.float32))
     np.testing.assert_array_equal(conversion.model.predict_on_batch(np.ones((1, 3), np.float32)), [[0, 0]])
+
+
+def test_single_weights_are_no_finer_than_their_channel():
+    """A weight of 1e-4 beside one of 1 gets no LSB of its own: sums would outgrow float32 for nothing."""
+    keras.utils.set_random_seed(3)
+    model = keras.Sequential([keras.Input((32,)), layers.Dense(4)])
+    kernel = np.random.default_rng(0).normal(size=(32, 4)) * np.logspace(-4, 0, 32)[:, None]
+    model.layers[0].set_weights([kernel.astype(np.float32), np.zeros(4, np.float32)])
+    x = np.random.default_rng(1).normal(size=(256, 32)).astype(np.float32)
+    quality, states = {}, {}
+    for granularity in ("channel", "element"):
+        conversion, report = _calibrated(model, x, weight_bits=8, weight_granularity=granularity)
+        (dense,) = [layer for layer in quantized_layers(conversion.model) if isinstance(layer, QDense)]
+        states[granularity] = state = dense.kq.state(dense.kernel)
+        quality[granularity] = sqnr(
+            conversion.clone.predict_on_batch(x), conversion.model.predict_on_batch(x)
+        )
+        assert not report.adjustments
+    live = state.k + state.i + state.f > 0
+    assert (state.f <= states["channel"].f)[live].all()
+    assert (state.k + state.i + state.f).sum() < 0.8 * 8 * live.size  # small weights take fewer bits
+    assert quality["element"] > quality["channel"] - 1
