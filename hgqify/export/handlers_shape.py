@@ -94,10 +94,12 @@ def max_pool(node: Node, context: Context) -> list[LayerSpec]:
         specs.append(renamed(pad, name=f"{pad.name}_pad", node=None))
         source, in_shape = specs[0].name, tuple(pad.attributes["shape"])
         padding = ((0, 0),) * rank
-    # Where only one window fits along an axis, its stride is of no consequence.
+    # A single window may take any stride; hls4ml's streams want its own width, as long as no second fits.
     strides = tuple(
-        w if size + sum(p) < 2 * w else stride
-        for size, p, w, stride in zip(in_shape, padding, op.window, op.strides, strict=False)
+        w if places == 1 and size + sum(p) < 2 * w else stride
+        for places, size, p, w, stride in zip(
+            node.shape[:-1], in_shape, padding, op.window, op.strides, strict=False
+        )
     )
     if context.plan.streams and (any(sum(p) for p in padding) or strides != op.window):
         raise ExportError(
