@@ -1,14 +1,17 @@
 """Build a Keras model from a `Graph`."""
 
+import contextlib
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 
 from hgqify.graph.describe import weight_variables
 from hgqify.graph.model import INPUT, SELECT, Graph, Node, Ref
+
+_CONSTANTS = (keras.initializers.Zeros, keras.initializers.Ones, keras.initializers.Constant)
 
 Factory = Callable[[Node], keras.layers.Layer]
 """Makes the (unbuilt) layer of a node, named `layer_name(node)`; called once for a shared layer."""
@@ -91,7 +94,8 @@ def build(
         fresh = key not in layers
         if fresh:
             layers[key] = factory(node.with_(layer=_unique(layer_name(node), names)))
-        tensors[node.name] = _invoke(layers[key], node, [tensors[name] for name in node.inputs])
+        with _undrawn(layers[key]) if fresh else contextlib.nullcontext():
+            tensors[node.name] = _invoke(layers[key], node, [tensors[name] for name in node.inputs])
         if fresh and isinstance(layers[key], keras.layers.Layer):
             assign(layers[key], node)
     return keras.Model(
@@ -99,6 +103,28 @@ def build(
         keras.tree.map_structure(tensors.__getitem__, graph.output_structure),
         name=re.sub(r"\W", "_", graph.name, flags=re.ASCII),
     )
+
+
+@contextlib.contextmanager
+def _undrawn(layer: Any) -> Iterator[None]:
+    """Build the layer with zeros where it would draw random weights; its settings are as before afterwards.
+
+    The weights are assigned right after, and drawing takes longer than all else here: JAX compiles a
+    program for every shape.
+    """
+    attributes = vars(layer) if isinstance(layer, keras.layers.Layer) else {}
+    drawn = {
+        name: value
+        for name, value in attributes.items()
+        if isinstance(value, keras.initializers.Initializer) and not isinstance(value, _CONSTANTS)
+    }
+    for name in drawn:
+        setattr(layer, name, keras.initializers.Zeros())
+    try:
+        yield
+    finally:
+        for name, value in drawn.items():
+            setattr(layer, name, value)
 
 
 def _invoke(layer: Any, node: Node, inputs: list[Any]) -> Any:
