@@ -27,6 +27,7 @@ from hgqify.export import (
     Comparison,
     ProjectOptions,
     compare,
+    compare_weights,
     compile_project,
     compiler,
     random_inputs,
@@ -224,6 +225,7 @@ def check(
             show(Event(stage="compile C simulation", done=0, total=1, unit="projects"))
             simulation = stack.enter_context(compile_project(folder / PROJECT_FOLDER))
             show(Event(stage="compile C simulation", done=1, total=1, unit="projects"))
+            comparisons += compare_weights(folder / PROJECT_FOLDER, program)
         for name, total, batches in stimuli:
             comparisons += compare(
                 program,

@@ -5,7 +5,7 @@ Write
 Simulate
     compile_project, CSimulation, compiler
 Compare
-    compare, Comparison, CheckReport, Place, random_inputs
+    compare, compare_weights, Comparison, CheckReport, Place, random_inputs
 """
 
 from hgqify.export.check import compare
@@ -13,6 +13,7 @@ from hgqify.export.compare import CheckReport, Comparison, Place
 from hgqify.export.csim import CSimulation, compile_project, compiler
 from hgqify.export.project import BACKENDS, IO_TYPES, ProjectOptions, refuse_unprintable, write_project
 from hgqify.export.stimuli import random_inputs
+from hgqify.export.weights import compare_weights
 
 __all__ = [
     "BACKENDS",
@@ -23,6 +24,7 @@ __all__ = [
     "Place",
     "ProjectOptions",
     "compare",
+    "compare_weights",
     "compile_project",
     "compiler",
     "random_inputs",

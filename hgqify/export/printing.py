@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -22,8 +23,13 @@ MAX_COPIES = 7
 Handler = Callable[[Node, Context], list[LayerSpec]]
 
 
+# What hls4ml calls weights, tensors, configurations and types; an input is called by its layer's name.
+_TAKEN = re.compile(r"(.*_t|.*_ap|loaded_weights|([a-z]|layer|\w*config)\d+(_.*)?)")
+
+
 def _input(node: Node, context: Context) -> list[LayerSpec]:
-    return [context.spec(node, "InputLayer", attributes={"input_shape": list(node.shape)})]
+    spec = context.spec(node, "InputLayer", attributes={"input_shape": list(node.shape)})
+    return [renamed(spec, name=f"{spec.name}_port") if _TAKEN.fullmatch(spec.name) else spec]
 
 
 HANDLERS: Mapping[type[ops.Op], Handler] = MappingProxyType(

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ from hgqify.precision.program import Program
 LAYOUT_FILE = "hgqify_layout.json"
 IO_TYPES = ("io_parallel", "io_stream")
 BACKENDS = ("Vitis", "Vivado")
+STRATEGIES = ("Latency", "Resource")
 
 _log = logging.getLogger(__name__)
 
@@ -64,6 +66,31 @@ class ProjectOptions:
             raise ExportError(
                 "unknown backend", received=self.backend, remedy=f"use one of {', '.join(BACKENDS)}"
             )
+        if not re.fullmatch(r"[A-Za-z]\w*", self.project_name, re.ASCII):
+            raise ExportError(
+                "the project's name is not the name of a C++ function",
+                received=repr(self.project_name),
+                remedy="use letters, digits and underscores",
+            )
+        for where, settings in (
+            ("project", {"Strategy": self.strategy, "ReuseFactor": self.reuse_factor}),
+            *self.layers.items(),
+        ):
+            strategy, reuse = settings.get("Strategy", STRATEGIES[0]), settings.get("ReuseFactor", 1)
+            if str(strategy).capitalize() not in STRATEGIES:
+                raise ExportError(
+                    "unknown strategy",
+                    where=where,
+                    received=strategy,
+                    remedy=f"use one of {', '.join(STRATEGIES)}",
+                )
+            if not isinstance(reuse, int) or reuse < 1:
+                raise ExportError(
+                    "a reuse factor is a whole number from 1 on",
+                    where=where,
+                    received=reuse,
+                    remedy="1 is fully parallel",
+                )
 
 
 def refuse_unprintable(program: Program, options: ProjectOptions) -> None:
@@ -160,7 +187,13 @@ def _model_graph(printed: Printed, directory: Path, options: ProjectOptions) -> 
                 "TraceOutput": True,
             },
             "LayerName": {
-                spec.name: {**by_layer.get(spec.name, {}), "Precision": _precision(spec), "Trace": True}
+                spec.name: {
+                    **by_layer.get(spec.name, {}),
+                    # hls4ml has no other for depthwise convolutions.
+                    **({"Strategy": "Latency"} if spec.kind.startswith("Depthwise") else {}),
+                    "Precision": _precision(spec),
+                    "Trace": True,
+                }
                 for spec in printed.layers
             },
         },

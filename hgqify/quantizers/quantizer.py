@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hgqify.errors import PrecisionError
-from hgqify.fixed import Rounding, deployed
+from hgqify.fixed import Overflow, Rounding, deployed
 from hgqify.quantizers.axes import shared_axes, width_shape
 from hgqify.quantizers.config import EXPONENT_LIMIT, QuantizerConfig
 from hgqify.quantizers.kernel import active_kernel
@@ -211,6 +211,8 @@ class Quantizer(keras.layers.Layer):
             low, high = (reduce(values, axis=self.shared_axes, keepdims=True) for reduce in (np.min, np.max))
             k = rounds_negative(low, f, rounding=rounding).astype(np.int64)
             i = int_bits(low, high, f, rounding=rounding, overflow=overflow)
+            # Nothing overflows the derived range; WRAP_SM alone would want a sign even so.
+            overflow = Overflow.WRAP if overflow is Overflow.WRAP_SM else overflow
         else:
             k, i, f = (as_integers(width) for width in self._widths())
         if not self.config.place.is_constant:

@@ -254,10 +254,10 @@ def passing() -> Program:
 
 
 def both_depthwise() -> Program:
-    """Depthwise convolutions in one and in two dimensions."""
+    """Depthwise convolutions in one and in two dimensions; the input has the name of a weight."""
     b = Builder(6)
-    b("x", Input(), "", (4, 4, 2))
-    b("xq", quantize(1, 2, 3), "x", (4, 4, 2))
+    b("w3", Input(), "", (4, 4, 2))
+    b("xq", quantize(1, 2, 3), "w3", (4, 4, 2))
     b("two", b.window((2, 2, 1, 2), groups=2), "xq", (3, 3, 2))
     b("q", quantize(1, 3, 4), "two", (3, 3, 2))
     b("row", Reshape(), "q", (9, 2))

@@ -61,6 +61,15 @@ def test_moving_quantizers_changes_no_output(name):
         np.testing.assert_array_equal(a.values, b.values)
 
 
+def test_resource_strategy(tmp_path):
+    program = programs.both_depthwise()
+    options = ProjectOptions(strategy="Resource", reuse_factor=2)
+    write_project(program, tmp_path / "hls", options)
+    with compile_project(tmp_path / "hls", optimization="-O0") as simulation:
+        (comparison,) = compare(program, [random_inputs(program, 50)], name="x", simulation=simulation)
+    assert comparison.differing == 0
+
+
 def test_quantizers_move_in_front_of_pooling_and_reshape():
     hoisted = hoist_quantizers(programs.shapes())
     order = [node.name for node in hoisted.nodes]

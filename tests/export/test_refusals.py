@@ -66,7 +66,13 @@ def test_wrap_sm():
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"io_type": "serial"}, "unknown io_type"), ({"backend": "Vivaldi"}, "unknown backend")],
+    [
+        ({"io_type": "serial"}, "unknown io_type"),
+        ({"backend": "Vivaldi"}, "unknown backend"),
+        ({"strategy": "Foo"}, "unknown strategy"),
+        ({"layers": {"conv": {"ReuseFactor": 0}}}, "conv: a reuse factor"),
+        ({"project_name": "my project"}, "name of a C\\+\\+ function"),
+    ],
 )
 def test_unknown_settings(settings, message):
     with pytest.raises(ExportError, match=message):

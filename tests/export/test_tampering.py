@@ -11,6 +11,7 @@ from hgqify.export.check import compare
 from hgqify.export.csim import compile_project, compiler
 from hgqify.export.project import ProjectOptions, write_project
 from hgqify.export.stimuli import random_inputs
+from hgqify.export.weights import compare_weights
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="C simulation needs g++")
 
@@ -64,6 +65,31 @@ def test_a_change_by_hand_is_found_and_named(written, tmp_path, tamper, layer):
     assert comparison.place is not None
     assert comparison.place.layer == layer
     assert layer in str(comparison)
+
+
+def flip_header(hls):
+    substitute(
+        hls / "firmware" / "weights" / "w6.h", r"= \{(-?[\d.]+),", lambda m: f"= {{{float(m[1]) + 0.25}, "
+    )
+
+
+def drop_header(hls):
+    (hls / "firmware" / "weights" / "w6.h").unlink()
+
+
+@pytest.mark.parametrize("tamper", [flip_header, drop_header, flip_weight])
+def test_weights_for_synthesis_are_those_of_c_simulation(written, tmp_path, tamper):
+    program, original = written
+    assert compare_weights(original, program) == ()
+    hls = tmp_path / "hls"
+    shutil.copytree(original, hls)
+    tamper(hls)
+    (comparison,) = compare_weights(hls, program)
+    assert comparison.place is not None
+    assert comparison.place.layer == "net/depthwise"
+    assert "w6.h" in str(comparison)
+    assert (comparison.differing == 1) == (tamper is not drop_header)
+    assert 0 < comparison.differing < comparison.codes
 
 
 def test_c_code_that_aborts_is_an_error_and_not_the_end(written, tmp_path):

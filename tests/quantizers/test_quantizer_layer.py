@@ -83,6 +83,18 @@ def test_derived_range_never_overflows_and_is_least(rounding, overflow, seed):
     assert np.all(narrower[alive] != free[alive])
 
 
+def test_derived_range_without_sign_under_wrap_sm():
+    """Positive weights have no sign, and WRAP_SM does not exist without one: nothing wraps, so WRAP does."""
+    config = QuantizerConfig(q_type="kif", place="weight", overflow_mode="WRAP_SM", homogeneous_axis=())
+    quantizer = Quantizer(config)
+    quantizer.build((3,))
+    weights = np.asarray([0.5, -0.25, 0.0], np.float32)
+    state = quantizer.state(weights)
+    assert state.overflow is Overflow.WRAP
+    np.testing.assert_array_equal(state.k, [0, 1, 0])
+    np.testing.assert_array_equal(numpy(quantizer(weights)), expected(weights, state))
+
+
 def test_int_bits_of_huge_and_tiny_values():
     np.testing.assert_array_equal(
         int_bits([-1e38, 0, 0, -1e-45], [0, 1e38, 1e-45, 0], [10, 10, 0, 3]), [127, 127, 0, -3]
