@@ -17,7 +17,8 @@ hgqify.backend.choose_backend()
 
 import hgqify.version  # noqa: E402
 from hgqify import config, layers, quantizers  # noqa: E402
-from hgqify.api import check, convert, inspect, load_program  # noqa: E402
+from hgqify.api import convert, inspect  # noqa: E402
+from hgqify.checking import check, load_program  # noqa: E402
 from hgqify.convert import ConversionReport, ConvertSettings, Rule  # noqa: E402
 from hgqify.errors import HgqifyError  # noqa: E402
 from hgqify.export import CheckReport, ProjectOptions  # noqa: E402

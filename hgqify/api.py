@@ -1,4 +1,4 @@
-"""The three things a user does: convert, check, inspect."""
+"""From a trained float model to exact fixed-point arithmetic: convert, and inspect before."""
 
 from __future__ import annotations
 
@@ -7,43 +7,28 @@ import dataclasses
 import difflib
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
 from hgqify import graph
 from hgqify.calibrate import calibrate, settle
 from hgqify.convert import ConversionReport, ConvertSettings, Rule, plan
 from hgqify.convert import convert as make_quantized
 from hgqify.convert.interface import choose_io_type
-from hgqify.data import Source, check_against, open_source
-from hgqify.errors import ExportError, ModelLoadError, RuleError
-from hgqify.export import (
-    CheckReport,
-    Comparison,
-    ProjectOptions,
-    compare,
-    compare_weights,
-    compile_project,
-    compiler,
-    random_inputs,
-    refuse_unprintable,
-)
+from hgqify.errors import ModelLoadError, RuleError
+from hgqify.export import ProjectOptions, refuse_unprintable
 from hgqify.finetune import FinetuneSettings, finetune
-from hgqify.precision import Program, lower
-from hgqify.precision.serialize import from_npz
-from hgqify.progress import Event, Progress, TextProgress
+from hgqify.opening import open_for
+from hgqify.precision import lower
+from hgqify.progress import Progress, TextProgress
 from hgqify.quality import scoring_outputs
 from hgqify.reporting import make_report
-from hgqify.result import MODEL_FILE, PROGRAM_FILE, PROJECT_FOLDER, Result
+from hgqify.result import Result
 
 _SETTINGS = {f.name for f in dataclasses.fields(ConvertSettings)}
 _TRAINING = {f.name for f in dataclasses.fields(FinetuneSettings)}
-_CHECK_BATCH = 128
 AUTO = "auto"
 
 
@@ -107,7 +92,7 @@ def convert(
         conversion_settings = _with_io_type(conversion_settings, read, io_type)
         project = ProjectOptions(backend=backend, io_type=conversion_settings.io_type.value)
         conversion = make_quantized(read, conversion_settings, rules)
-    source = _open(calib, source_model, labels=labels, key=key, allow_pickle=allow_pickle)
+    source = open_for(source_model, calib, labels=labels, key=key, allow_pickle=allow_pickle)
     with _timed("calibrate", seconds):
         calibration = calibrate(
             conversion.model,
@@ -171,86 +156,6 @@ def inspect(
     return plan(graph.read(_model(model, safe_mode)), _split(settings, None, 0)[0], rules)
 
 
-def check(
-    directory: str | os.PathLike[str],
-    *,
-    data: Any = None,
-    random: int = 200,
-    limit: int | None = None,
-    key: str | Sequence[str] | None = None,
-    allow_pickle: bool = False,
-    csim: bool | None = None,
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> CheckReport:
-    """Compare Keras, the integer reference and C simulation of a saved result, code for code.
-
-    Args:
-        directory: what `Result.save` wrote.
-        data: inputs to compare on, as for `convert`; None for random inputs only.
-        random: number of random inputs, a quarter of them up to four times beyond the calibrated range.
-        limit: compare on the first so many samples of the data.
-        key, allow_pickle: as for `convert`.
-        csim: run C simulation; None: if there is a C++ compiler.
-        seed: of the random inputs.
-        progress: hears of every batch; None shows a bar on standard error.
-
-    Returns:
-        The comparisons; ``exact`` says whether all codes are equal.
-
-    Raises:
-        HgqifyError: the folder is no result, the data does not fit, or C simulation was asked for and
-            cannot be run.
-    """
-    show = TextProgress() if progress is None else progress
-    folder = Path(directory)
-    model, program = _saved(folder)
-    stimuli: list[tuple[str, int | None, Iterable[Sequence[np.ndarray]]]] = []
-    if data is not None:
-        source = _open(data, model, key=key, allow_pickle=allow_pickle)
-        total = source.samples if limit is None or source.samples is None else min(limit, source.samples)
-        name = Path(data).name if isinstance(data, str | os.PathLike) else "the data"
-        stimuli.append((name, total, (b.inputs for b in source.batches(_CHECK_BATCH, limit=limit))))
-    if random:
-        inputs = random_inputs(program, random, seed=seed)
-        parts = ([x[n : n + _CHECK_BATCH] for x in inputs] for n in range(0, random, _CHECK_BATCH))
-        stimuli.append(("random inputs", random, parts))
-    notes: list[str] = []
-    comparisons: list[Comparison] = []
-    with contextlib.ExitStack() as stack:
-        simulation = None
-        if csim is None and compiler() is None:
-            notes.append("C simulation was not run: no C++ compiler (g++) was found")
-        elif csim is not False:
-            show(Event(stage="compile C simulation", done=0, total=1, unit="projects"))
-            simulation = stack.enter_context(compile_project(folder / PROJECT_FOLDER))
-            show(Event(stage="compile C simulation", done=1, total=1, unit="projects"))
-            comparisons += compare_weights(folder / PROJECT_FOLDER, program)
-        for name, total, batches in stimuli:
-            comparisons += compare(
-                program,
-                batches,
-                name=name,
-                model=model,
-                simulation=simulation,
-                progress=partial(_show_check, show, total),
-            )
-    return CheckReport(comparisons=tuple(comparisons), notes=tuple(notes))
-
-
-def _show_check(show: Progress, total: int | None, done: int) -> None:
-    show(Event(stage="check", done=done, total=total, unit="samples"))
-
-
-def load_program(directory: str | os.PathLike[str]) -> Program:
-    """The integers of a saved result.
-
-    Raises:
-        ExportError: the folder is no result of hgqify.
-    """
-    return _saved(Path(directory))[1]
-
-
 def _split(
     settings: dict[str, Any], steps: int | None, seed: int
 ) -> tuple[ConvertSettings, FinetuneSettings]:
@@ -282,44 +187,8 @@ def _model(model: keras.Model | str | os.PathLike[str], safe_mode: bool) -> kera
     )
 
 
-def _open(data: Any, model: keras.Model, **options: Any) -> Source:
-    names = [tensor.name for tensor in model.inputs]
-    source = open_source(data, names=names, **options)
-    check_against(source, [tensor.shape[1:] for tensor in model.inputs], names)
-    return source
-
-
 @contextlib.contextmanager
 def _timed(stage: str, seconds: dict[str, float]) -> Iterator[None]:
     start = time.monotonic()
     yield
     seconds[stage] = round(time.monotonic() - start, 2)
-
-
-def _saved(folder: Path) -> tuple[keras.Model, Program]:
-    missing = [name for name in (MODEL_FILE, PROGRAM_FILE) if not (folder / name).is_file()]
-    if missing:
-        raise ExportError(
-            "not a result of hgqify",
-            where=str(folder),
-            received=_described(folder, missing),
-            remedy="give the folder that hgqify wrote, such as model_hgq",
-        )
-    model, program = graph.load_model(folder / MODEL_FILE), from_npz(folder / PROGRAM_FILE)
-    for tensors, names in ((model.inputs, program.inputs), (model.outputs, program.outputs)):
-        have = [tuple(tensor.shape[1:]) for tensor in tensors]
-        want = [tuple(program.by_name[name].shape) for name in names]
-        if have != want:
-            raise ExportError(
-                f"{MODEL_FILE} and {PROGRAM_FILE} do not belong together",
-                where=str(folder),
-                received=f"a model of {have} for integers of {want}",
-                remedy="convert the model again",
-            )
-    return model, program
-
-
-def _described(folder: Path, missing: Sequence[str]) -> str:
-    if folder.is_dir():
-        return f"a folder without {' and '.join(missing)}"
-    return "a file" if folder.exists() else "no such folder"

@@ -35,12 +35,13 @@ ALLOWED: dict[str, set[str]] = {
     "export": {"precision", "reference", "fixed"},
     "report": set(),
     "config": {"layers", "quantizers"},
+    "opening": {"data"},
     "quality": {"calibrate", "data", "report"},
     "cli": {"hgqify"},
     "__main__": {"cli"},
 }
 # The API binds the stages together, and the package's init is its index.
-UNBOUND = {"api", "reporting", "result", "__init__"}
+UNBOUND = {"api", "checking", "reporting", "result", "__init__"}
 
 # Third-party packages that only some may use.
 OUTSIDE: dict[str, set[str]] = {
