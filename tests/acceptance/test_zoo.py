@@ -24,7 +24,6 @@ CONVERTED = [name for name in tiny_models.ZOO if name not in REFUSED]
 SIMULATED = {
     "cnn2d": "io_stream",
     "residual": "io_stream",
-    "dictionaries": "io_parallel",
     "shared": "io_parallel",
 }
 
