@@ -177,29 +177,37 @@ def crop(node: Node, context: Context) -> list[LayerSpec]:
 
 
 def repeat(node: Node, context: Context) -> list[LayerSpec]:
-    """Nearest-neighbour upsampling of two spatial axes."""
+    """Nearest-neighbour upsampling of two spatial axes; a sequence is an image of one row."""
     op = node.op
     if not isinstance(op, ops.Repeat):
         raise TypeError(type(op))
-    in_shape = context.shape_of(node.inputs[0])
-    if len(in_shape) != 3 or op.repeats[-1] != 1:
-        raise _refuse(node, "hls4ml repeats the two spatial axes of an image only", f"{op.repeats}")
-    return [
-        context.spec(
-            node,
-            "Resize",
-            attributes={
-                "algorithm": "nearest",
-                "align_corners": False,
-                "data_format": "channels_last",
-                "in_height": in_shape[0],
-                "in_width": in_shape[1],
-                "out_height": node.shape[0],
-                "out_width": node.shape[1],
-                "n_chan": in_shape[2],
-            },
-        )
-    ]
+    in_shape, out_shape = context.shape_of(node.inputs[0]), node.shape
+    if len(in_shape) not in (2, 3) or op.repeats[-1] != 1:
+        raise _refuse(node, "hls4ml repeats the spatial axes of a sequence or an image only", f"{op.repeats}")
+    flat = len(in_shape) == 2
+    rows, columns, channels = (1, *in_shape) if flat else in_shape
+    out_rows, out_columns, _ = (1, *out_shape) if flat else out_shape
+    resize = context.spec(
+        node,
+        "Resize",
+        attributes={
+            "algorithm": "nearest",
+            "align_corners": False,
+            "data_format": "channels_last",
+            "in_height": rows,
+            "in_width": columns,
+            "out_height": out_rows,
+            "out_width": out_columns,
+            "n_chan": channels,
+        },
+    )
+    if not flat:
+        return [resize]
+    image = context.spec(node, "Reshape", attributes={"target_shape": [1, *in_shape]})
+    image = renamed(image, name=f"{resize.name}_image", node=None)
+    resize = renamed(resize, name=f"{resize.name}_resized", inputs=(image.name,), node=None)
+    back = context.spec(node, "Reshape", attributes={"target_shape": list(out_shape)})
+    return [image, resize, renamed(back, inputs=(resize.name,))]
 
 
 def _refuse(node: Node, what: str, received: str) -> ExportError:
