@@ -24,6 +24,9 @@ from hgqify.version import hgqify_version
 
 _QUALITY_SAMPLES = 2000
 _NOISE_SAMPLES = 256
+_UNUSED_LABELS = (
+    "the labels were not used: they are not the classes (whole numbers from 0, or one-hot rows) of an output"
+)
 
 
 def make_report(
@@ -69,6 +72,7 @@ def make_report(
         float32_open=missing,
         quality=quality,
         seconds=seconds,
+        notes=(_UNUSED_LABELS,) if source.has_labels and quality.accuracy is None else (),
     )
 
 

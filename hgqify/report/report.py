@@ -84,6 +84,7 @@ class Report:
         float32_open: layers without that proof, and the bits missing.
         quality: against the float model.
         seconds: time of each stage.
+        notes: what was given and not used, and why.
     """
 
     version: str
@@ -98,6 +99,7 @@ class Report:
     float32_open: Mapping[str, int]
     quality: Quality
     seconds: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data with the schema's version; numbers that JSON lacks (infinity) become None."""
@@ -132,6 +134,7 @@ class Report:
                 f"float32: no proof that Keras equals the integers in {worst}; reference and firmware "
                 "are exact; fewer weight or activation bits in these layers give the proof"
             )
+        lines += [f"note: {note}" for note in self.notes]
         slowest = max(self.seconds, key=lambda name: self.seconds[name], default=None)
         if slowest is not None:
             lines.append(
