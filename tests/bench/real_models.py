@@ -33,10 +33,16 @@ class Case:
     data: Callable[[Path], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
+def shuffled(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Some of these sets are sorted by class: the first samples would be all of one kind."""
+    order = np.random.default_rng(0).permutation(len(x))
+    return x[order], y[order]
+
+
 def mnist(folder: Path):
     raw = np.load(folder / "mnist/mnist.npz")
-    calib, test = (raw[k][:n, ..., None].astype("f4") / 255 for k, n in (("x_train", 2000), ("x_test", 2000)))
-    return calib, test, raw["y_test"][:2000]
+    calib, test = (raw[k][:n, ..., None].astype("f4") / 255 for k, n in (("x_train", 2000), ("x_test", None)))
+    return calib, *shuffled(test, raw["y_test"])
 
 
 def kws(folder: Path):
@@ -61,8 +67,7 @@ def jets(labels: str):
 
 def ecg(folder: Path):
     raw = np.load(folder / "ecg_mitbih/ecg_beats.npz")
-    y = raw["y_test"][:2000]
-    return raw["x_train"][:2000].astype("f4"), raw["x_test"][:2000].astype("f4"), y
+    return raw["x_train"][:2000].astype("f4"), *shuffled(raw["x_test"].astype("f4"), raw["y_test"])
 
 
 CASES = {
