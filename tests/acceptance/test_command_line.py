@@ -109,7 +109,7 @@ def test_the_report_file(run: tuple[Path, str, str]) -> None:
     assert report["schema"] == 1
     assert set(report) == {
         *("schema", "version", "model", "settings", "conversion", "layers", "calibration", "finetune"),
-        *("ebops", "float32_proved", "float32_open", "quality", "seconds"),
+        *("ebops", "float32_proved", "float32_open", "quality", "seconds", "notes"),
     }
     assert report["model"] == "tiny"
     assert sum("moved to the host" in entry["reason"] for entry in report["conversion"]) == 1
