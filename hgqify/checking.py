@@ -24,8 +24,7 @@ from hgqify.export import (
     random_inputs,
 )
 from hgqify.opening import open_for
-from hgqify.precision import Program
-from hgqify.precision.serialize import from_npz
+from hgqify.precision import Program, from_npz
 from hgqify.progress import Event, Progress, TextProgress
 from hgqify.result import MODEL_FILE, PROGRAM_FILE, PROJECT_FOLDER
 

@@ -14,9 +14,7 @@ from hgqify.convert import Conversion
 from hgqify.data import Source
 from hgqify.finetune import FinetuneReport
 from hgqify.layers import QLayer, QLinear, quantized_layers
-from hgqify.precision import Program
-from hgqify.precision.certificate import certify
-from hgqify.precision.ebops import count
+from hgqify.precision import Program, certify, count_ebops
 from hgqify.quality import measure
 from hgqify.quantizers import QuantizerState
 from hgqify.report import LayerReport, Report
@@ -44,7 +42,7 @@ def make_report(
     missing: dict[str, int] = {}
     for entry in certify(program).open:
         missing[entry.layer] = max(missing.get(entry.layer, 0), entry.missing_bits)
-    ebops = count(program)
+    ebops = count_ebops(program)
     batch = next(iter(source.batches(_NOISE_SAMPLES, limit=_NOISE_SAMPLES)))
     noise = layer_sqnr(conversion.clone, conversion.model, batch.inputs)
     layers = tuple(

@@ -14,8 +14,7 @@ import keras
 from hgqify.errors import ExportError
 from hgqify.export import ProjectOptions, write_project
 from hgqify.files import atomic_directory
-from hgqify.precision import Program
-from hgqify.precision.serialize import to_npz
+from hgqify.precision import Program, to_npz
 from hgqify.report import Report
 
 MODEL_FILE = "model.keras"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from hgqify.reference import Interpreter, run
 
 Inputs = Sequence[np.ndarray]
 Progress = Callable[[int], None]
+Run = Callable[[Inputs], Inputs]
+Locate = Callable[[Inputs], "Place | None"]
 
 
 def compare(
@@ -42,26 +45,25 @@ def compare(
         One comparison for the model and one for the simulation, those that were given.
     """
     interpreter = Interpreter(program)
-    tallies: dict[str, Tally] = {}
+    computations: list[tuple[Tally, Run, Locate]] = []
     if model is not None:
-        tallies["Keras"] = Tally(what="Keras")
+        keras_run, keras_place = partial(predict, model), partial(locate_keras, program, model)
+        computations.append((Tally(what="Keras"), keras_run, keras_place))
     if simulation is not None:
-        tallies["C simulation"] = Tally(what="C simulation")
+        computations.append(
+            (Tally(what="C simulation"), simulation.run, partial(locate_csim, program, simulation))
+        )
     seen = 0
     for batch in batches:
         arrays = [np.asarray(x, np.float32) for x in batch]
         expected = [o.values for o in interpreter(arrays).outputs]
-        for what, tally in tallies.items():
-            found = predict(model, arrays) if what == "Keras" else simulation.run(arrays)  # type: ignore[union-attr]
+        for tally, compute, locate in computations:
+            found = compute(arrays)
             bad = [tally.add(a, b) for a, b in zip(expected, found, strict=True)]
             tally.samples += len(arrays[0])
             if tally.place is None and any(len(b) for b in bad):
                 sample = int(min(b[0] for b in bad if len(b)))
-                one = [x[sample : sample + 1] for x in arrays]
-                if what == "Keras":
-                    place = locate_keras(program, model, one)
-                else:
-                    place = locate_csim(program, simulation, one)  # type: ignore[arg-type]
+                place = locate([x[sample : sample + 1] for x in arrays])
                 tally.place = _moved(place or _at_output(program, expected, found, sample), seen + sample)
         seen += len(arrays[0])
         if progress is not None:
@@ -70,7 +72,7 @@ def compare(
         Comparison(
             what=t.what, inputs=name, samples=t.samples, codes=t.codes, differing=t.differing, place=t.place
         )
-        for t in tallies.values()
+        for t, _, _ in computations
     )
 
 

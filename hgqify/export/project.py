@@ -178,13 +178,13 @@ def _model_graph(printed: Printed, directory: Path, options: ProjectOptions) -> 
         "OutputDir": str(directory),
         "ProjectName": options.project_name,
         "Backend": options.backend,
+        "TraceOutput": True,
         "HLSConfig": {
             "Model": {
                 "Precision": {"default": "ap_fixed<16,6>"},
                 "ReuseFactor": options.reuse_factor,
                 "Strategy": options.strategy,
                 "BitExact": False,
-                "TraceOutput": True,
             },
             "LayerName": {
                 spec.name: {
@@ -199,9 +199,7 @@ def _model_graph(printed: Printed, directory: Path, options: ProjectOptions) -> 
         },
     }
     layers = [_as_dict(spec) for spec in printed.layers]
-    graph = ModelGraph.from_layer_list(config, layers, list(printed.inputs), list(printed.outputs))
-    graph.config.trace_output = True
-    return graph
+    return ModelGraph.from_layer_list(config, layers, list(printed.inputs), list(printed.outputs))
 
 
 def _as_dict(spec: LayerSpec) -> dict[str, Any]:

@@ -155,7 +155,7 @@ class _Reader:
         }
         if isinstance(operation, keras.Model):
             inputs = args[0] if args else kwargs.pop("inputs", None)
-            inner = self._unique(prefix + operation.name, reserve=False) + "/"
+            inner = self._unique(prefix + operation.name) + "/"
             return self.read_model(operation, inputs, prefix=inner)
 
         refs: list[_Tensor] = []
@@ -203,7 +203,7 @@ class _Reader:
         if isinstance(operation, keras.layers.Layer):
             self.layers[node.name] = id(operation)
 
-    def _unique(self, name: str, *, reserve: bool = True) -> str:
+    def _unique(self, name: str) -> str:
         candidate, call = name, 1
         while candidate in self._names:
             call += 1
