@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import functools
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from typing import Any
 import keras
 
 from hgqify import graph
-from hgqify.calibrate import calibrate, settle
+from hgqify.calibrate import calibrate
 from hgqify.convert import ConversionReport, ConvertSettings, Rule, plan
 from hgqify.convert import convert as make_quantized
 from hgqify.convert.interface import choose_io_type
@@ -26,6 +27,7 @@ from hgqify.progress import Progress, TextProgress
 from hgqify.quality import scoring_outputs
 from hgqify.reporting import make_report
 from hgqify.result import Result
+from hgqify.settling import settle
 
 _SETTINGS = {f.name for f in dataclasses.fields(ConvertSettings)}
 _TRAINING = {f.name for f in dataclasses.fields(FinetuneSettings)}
@@ -92,6 +94,7 @@ def convert(
         conversion_settings = _with_io_type(conversion_settings, read, io_type)
         project = ProjectOptions(backend=backend, io_type=conversion_settings.io_type.value)
         conversion = make_quantized(read, conversion_settings, rules)
+    settle_all = functools.partial(settle, proved=conversion.proved)
     source = open_for(source_model, calib, labels=labels, key=key, allow_pickle=allow_pickle)
     with _timed("calibrate", seconds):
         calibration = calibrate(
@@ -100,6 +103,8 @@ def convert(
             conversion.sites,
             source,
             margin=margin,
+            proved=conversion.proved,
+            settle=settle_all,
             progress=show,
         )
     logits = scoring_outputs(conversion.logits, conversion.clone, source)
@@ -112,7 +117,7 @@ def convert(
             source,
             logits=logits,
             settings=training,
-            settle=settle,
+            settle=settle_all,
             progress=show,
         )
     with _timed("lower", seconds):

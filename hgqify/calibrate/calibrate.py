@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -62,6 +62,21 @@ class CalibrationReport:
     adjustments: tuple[Adjustment, ...]
 
 
+def settle(model: keras.Model) -> tuple[Adjustment, ...]:
+    """Make a model ready to deploy after its weights or formats moved: exact in float32, tables fresh.
+
+    Args:
+        model: a calibrated model of quantized layers.
+
+    Returns:
+        What had to be narrowed.
+    """
+    refresh(model)  # the scales and shifts to fit are stored constants
+    adjustments = fit_float32(model)
+    refresh(model)
+    return adjustments
+
+
 def calibrate(
     model: keras.Model,
     probe: keras.Model,
@@ -71,6 +86,8 @@ def calibrate(
     batch_size: int = 256,
     limit: int | None = None,
     margin: int = 1,
+    proved: Collection[str] = (),
+    settle: Callable[[keras.Model], tuple[Adjustment, ...]] = settle,
     progress: Progress = no_progress,
 ) -> CalibrationReport:
     """Set the formats of every quantizer of a model; total widths stay as the model was made with.
@@ -83,6 +100,9 @@ def calibrate(
         batch_size: samples per batch.
         limit: stop after this many samples.
         margin: additional integer bits for activations whose overflow wraps.
+        proved: names of layers whose quantizers get their integer bits from a proof later: here they are
+            placed as if they saturated.
+        settle: brings the model into the state it is deployed in.
         progress: hears of every batch.
 
     Raises:
@@ -104,25 +124,10 @@ def calibrate(
         merged = merged_range([observed[position] for position in site.tensors])
         ranges.setdefault(site.layer, {})[site.slot] = merged
     for layer in quantized_layers(model):
-        apply_ranges(layer, ranges.get(layer.name, {}), margin=margin)
+        apply_ranges(layer, ranges.get(layer.name, {}), margin=None if layer.name in proved else margin)
         apply_weights(layer)
     adjustments = settle(model)
     return CalibrationReport(samples=seen, sites=_describe(model, ranges), adjustments=adjustments)
-
-
-def settle(model: keras.Model) -> tuple[Adjustment, ...]:
-    """Make a model ready to deploy after its weights or formats moved: exact in float32, tables fresh.
-
-    Args:
-        model: a calibrated model of quantized layers.
-
-    Returns:
-        What had to be narrowed.
-    """
-    refresh(model)  # the scales and shifts to fit are stored constants
-    adjustments = fit_float32(model)
-    refresh(model)
-    return adjustments
 
 
 def _describe(model: keras.Model, ranges: dict[str, dict[int | str, Range]]) -> tuple[SiteReport, ...]:

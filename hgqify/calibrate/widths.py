@@ -19,13 +19,14 @@ BIAS_BITS = 20
 _TABLE_GRID = 2049  # points on which a tabulated function is examined
 
 
-def apply_ranges(layer: QLayer, ranges: Mapping[int | str, Range], *, margin: int) -> None:
+def apply_ranges(layer: QLayer, ranges: Mapping[int | str, Range], *, margin: int | None) -> None:
     """Set the formats of a layer's data quantizers; their widths (k + i + f) stay.
 
     Args:
         layer: a built layer.
         ranges: by slot, index in `iqs` or 'oq'.
-        margin: additional integer bits where overflow wraps.
+        margin: additional integer bits where overflow wraps; None if something else sees to it that
+            nothing overflows: such formats are placed as those that saturate.
 
     Raises:
         CalibrationError: a slot without a range.
@@ -39,20 +40,20 @@ def apply_ranges(layer: QLayer, ranges: Mapping[int | str, Range], *, margin: in
         apply_range(layer.oq, _range_of(layer, ranges, "oq"), margin=margin)
 
 
-def apply_range(quantizer: Quantizer, observed: Range, *, margin: int) -> None:
+def apply_range(quantizer: Quantizer, observed: Range, *, margin: int | None) -> None:
     """Set the format of one data quantizer from the range it sees."""
     if quantizer.is_dummy:
         return
     state = quantizer.state()
     shared = observed.reduce(state.f.shape)
     check_magnitude(np.maximum(-shared.low, shared.high), quantizer.path, "an activation")
-    wraps = not state.overflow.saturates
+    wraps = margin is not None and not state.overflow.saturates
     bits = place_activation(
         shared.low,
         shared.high,
         total_width(state),
         wraps=wraps,
-        margin=margin if wraps else 0,
+        margin=margin if wraps and margin is not None else 0,
         frac=shared.frac,
     )
     quantizer.set_state(*bits)

@@ -37,8 +37,9 @@ def _width_options(function: _F) -> _F:
         ),
         click.option(
             "--overflow",
-            type=click.Choice(["WRAP", "SAT", "SAT_SYM"], case_sensitive=False),
-            help="What activations do beyond their range.",
+            type=click.Choice(["WRAP", "SAT", "SAT_SYM", "PROVED"], case_sensitive=False),
+            help="What activations do beyond their range: wrap around, go to its end (the default), or wrap "
+            "with so many bits that no input at all can overflow (PROVED).",
         ),
         click.option(
             "--activation-granularity",

@@ -3,7 +3,7 @@
 Stages
     plan (report only), convert -> Conversion (model, clone, probe, sites, report)
 Settings
-    ConvertSettings, Granularity, IOType, SoftmaxPolicy, Rule
+    ConvertSettings, Granularity, IOType, OverflowPolicy, SoftmaxPolicy, Rule
 Report
     ConversionReport, LayerEntry, Status
 Extension
@@ -14,7 +14,7 @@ from hgqify.convert.converter import Conversion, Site, convert, default_registry
 from hgqify.convert.registry import Converter, Registry
 from hgqify.convert.report import ConversionReport, LayerEntry, Status
 from hgqify.convert.rules import Rule, Target
-from hgqify.convert.settings import ConvertSettings, Granularity, IOType, SoftmaxPolicy
+from hgqify.convert.settings import ConvertSettings, Granularity, IOType, OverflowPolicy, SoftmaxPolicy
 from hgqify.convert.slots import Slots
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Granularity",
     "IOType",
     "LayerEntry",
+    "OverflowPolicy",
     "Registry",
     "Rule",
     "Site",

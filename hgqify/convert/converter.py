@@ -14,7 +14,7 @@ from hgqify.convert.edges import INPUT, Edges, quantize_edges
 from hgqify.convert.registry import Registry
 from hgqify.convert.report import ConversionReport
 from hgqify.convert.rules import Rule, Target, resolve
-from hgqify.convert.settings import ConvertSettings, SoftmaxPolicy
+from hgqify.convert.settings import ConvertSettings, OverflowPolicy, SoftmaxPolicy
 from hgqify.convert.slots import Slots
 from hgqify.errors import UnsupportedLayerError
 from hgqify.graph import Graph, Node, assign_weights, build, canonicalize, layer_name
@@ -49,6 +49,7 @@ class Conversion:
         logits: for each model output, whether it lost a softmax (and so holds classification logits).
         report: what became of every layer.
         graph: the canonical float graph.
+        proved: Keras names of the layers whose quantizers must never overflow (`OverflowPolicy.PROVED`).
     """
 
     model: keras.Model
@@ -58,6 +59,7 @@ class Conversion:
     logits: tuple[bool, ...]
     report: ConversionReport
     graph: Graph
+    proved: frozenset[str] = frozenset()
 
 
 def default_registry() -> Registry:
@@ -118,6 +120,7 @@ def convert(
         logits=planner.logits,
         report=planner.report,
         graph=planner.graph,
+        proved=planner.proved(),
     )
 
 
@@ -182,6 +185,14 @@ class _Planner:
             if isinstance(layer, QBatchNormalization):
                 layer.refresh()
         return model
+
+    def proved(self) -> frozenset[str]:
+        """Layers whose quantizers are not to overflow."""
+        return frozenset(
+            self.names[node.shared or node.name]
+            for node in self.edges.graph
+            if node.kind != INPUT and self.targets[node.name].overflow is OverflowPolicy.PROVED
+        )
 
     def sites(self, model: keras.Model) -> tuple[list[str], tuple[Site, ...]]:
         """The tensors to observe (node names of the canonical graph), and who needs them."""

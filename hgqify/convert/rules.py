@@ -10,13 +10,14 @@ from dataclasses import dataclass, fields
 from hgqify.convert.settings import (
     ConvertSettings,
     Granularity,
+    OverflowPolicy,
     as_choice,
     check_bits,
     check_modes,
     check_stream,
 )
 from hgqify.errors import RuleError
-from hgqify.fixed import Overflow, Rounding
+from hgqify.fixed import Rounding
 from hgqify.graph import Node
 
 
@@ -51,7 +52,7 @@ class Rule:
     table_bits: int | None = None
     weight_granularity: Granularity | None = None
     activation_granularity: Granularity | None = None
-    overflow: Overflow | None = None
+    overflow: OverflowPolicy | None = None
     rounding: Rounding | None = None
     keep_float: bool = False
 
@@ -112,7 +113,7 @@ class Target:
     table_out_bits: int
     weight_granularity: Granularity
     activation_granularity: Granularity
-    overflow: Overflow
+    overflow: OverflowPolicy
     rounding: Rounding
     keep_float: bool = False
 

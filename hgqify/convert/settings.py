@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 from hgqify.errors import PrecisionError, RuleError
-from hgqify.fixed import Overflow, Rounding, as_overflow, as_rounding
+from hgqify.fixed import Overflow, Rounding, as_rounding
 
 WIDTH_LIMIT = 24  # bits of a float32 significand: wider operands could never be proved exact in Keras
 
@@ -33,6 +33,31 @@ class SoftmaxPolicy(enum.StrEnum):
 
     LOGITS = "logits"
     REFUSE = "refuse"
+
+
+class OverflowPolicy(enum.StrEnum):
+    """What activations inside the model do beyond their range; names in any case.
+
+    =============  ==========================================================================
+    WRAP           wrap around: the cheapest hardware, wrong where data exceeds what was seen
+    WRAP_SM        wrap as sign and magnitude; signed activations only
+    SAT, SAT_SYM   go to the nearest end of the range, which may be symmetric
+    PROVED         wrap, with so many integer bits that no input at all can overflow them
+    =============  ==========================================================================
+
+    Where a range holds all that can come, saturating and wrapping are the same, and so is their hardware.
+    """
+
+    WRAP = "WRAP"
+    WRAP_SM = "WRAP_SM"
+    SAT = "SAT"
+    SAT_SYM = "SAT_SYM"
+    PROVED = "PROVED"
+
+    @property
+    def mode(self) -> Overflow:
+        """What the quantizers do."""
+        return Overflow.WRAP if self is OverflowPolicy.PROVED else Overflow(self.value)
 
 
 _Choice = TypeVar("_Choice", bound=enum.StrEnum)
@@ -73,9 +98,9 @@ def check_modes(obj: Any) -> None:
     Raises:
         RuleError: an unknown mode; names the closest.
     """
+    if obj.overflow is not None:
+        object.__setattr__(obj, "overflow", as_choice(OverflowPolicy, str(obj.overflow).upper(), "overflow"))
     try:
-        if obj.overflow is not None:
-            object.__setattr__(obj, "overflow", as_overflow(obj.overflow))
         if obj.rounding is not None:
             object.__setattr__(obj, "rounding", as_rounding(obj.rounding))
     except PrecisionError as error:
@@ -115,7 +140,7 @@ class ConvertSettings:
     table_out_bits: int = 10
     weight_granularity: Granularity = Granularity.CHANNEL
     activation_granularity: Granularity = Granularity.TENSOR
-    overflow: Overflow = Overflow.SAT
+    overflow: OverflowPolicy = OverflowPolicy.SAT
     rounding: Rounding = Rounding.RND
     io_type: IOType = IOType.PARALLEL
     softmax: SoftmaxPolicy = SoftmaxPolicy.LOGITS

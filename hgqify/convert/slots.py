@@ -54,12 +54,12 @@ class Slots:
     def operand(self, index: int = 0, *, channel_axis: int = -1) -> QuantizerConfig:
         """An input that is multiplied or averaged."""
         bits = self.target.input_bits if self.from_input[index] else self.target.activation_bits
-        return self._data(bits, self.target.overflow, channel_axis)
+        return self._data(bits, self.target.overflow.mode, channel_axis)
 
     def addend(self, index: int) -> QuantizerConfig:
         """An input that is added or compared."""
         bits = self.target.input_bits if self.from_input[index] else self.target.merge_bits
-        return self._data(bits, self.target.overflow, -1)
+        return self._data(bits, self.target.overflow.mode, -1)
 
     def table_index(self) -> QuantizerConfig:
         """The input of a lookup table: one format, and its ends stand for all that lies beyond."""

@@ -2,12 +2,12 @@
 
 Program
     ops, Program, Node, TensorInfo; to_npz, from_npz
-From Keras
-    lower, default_registry, Registry, LayerLowering
+From Keras, and back
+    lower, trace, default_registry, Registry, LayerLowering; widen
 What tensors can hold, and what consumers see of them
     infer, annotate; requests, formats, Request, NodeFormats
 Statements about the program
-    certify, Certificate, Entry; count_ebops, total_ebops
+    certify, Certificate, Entry; prove_overflow, OverflowProof; count_ebops, total_ebops
 """
 
 from hgqify.precision import ops
@@ -16,10 +16,12 @@ from hgqify.precision.certificate import Certificate, Entry, certify
 from hgqify.precision.ebops import count as count_ebops
 from hgqify.precision.ebops import total as total_ebops
 from hgqify.precision.forward import annotate, infer
-from hgqify.precision.lower import default_registry, lower
+from hgqify.precision.lower import default_registry, lower, trace
 from hgqify.precision.lowering import LayerLowering, Registry
+from hgqify.precision.overflow import OverflowProof, needed_bits, prove_overflow
 from hgqify.precision.program import Node, Program, TensorInfo
 from hgqify.precision.serialize import from_npz, to_npz
+from hgqify.precision.widen import widen
 
 __all__ = [
     "Certificate",
@@ -27,6 +29,7 @@ __all__ = [
     "LayerLowering",
     "Node",
     "NodeFormats",
+    "OverflowProof",
     "Program",
     "Registry",
     "Request",
@@ -39,8 +42,12 @@ __all__ = [
     "from_npz",
     "infer",
     "lower",
+    "needed_bits",
     "ops",
+    "prove_overflow",
     "requests",
     "to_npz",
     "total_ebops",
+    "trace",
+    "widen",
 ]

@@ -13,6 +13,7 @@ from hgqify.precision.forward import annotate
 from hgqify.precision.lowering import LayerLowering, Lowering, LoweringFunction, Registry, refused
 from hgqify.precision.ops import Input
 from hgqify.precision.program import Program
+from hgqify.quantizers import Quantizer
 
 
 def default_registry() -> Registry:
@@ -37,6 +38,15 @@ def lower(model: keras.Model, registry: Registry | None = None) -> Program:
         UnsupportedLayerError: layers without exact integer form, all at once.
         PrecisionError: a quantizer that is off, values that are not quantized, stored constants that are
             older than the weights, or codes beyond 62 bits.
+    """
+    return annotate(trace(model, registry)[0])
+
+
+def trace(model: keras.Model, registry: Registry | None = None) -> tuple[Program, dict[str, Quantizer]]:
+    """What `lower` gives, without bounds yet, and the Keras quantizer behind each `Quantize` node by name.
+
+    Raises:
+        UnsupportedLayerError, PrecisionError: as `lower`.
     """
     registry = default_registry() if registry is None else registry
     graph = read(model)
@@ -71,7 +81,7 @@ def lower(model: keras.Model, registry: Registry | None = None) -> Program:
                 remedy="put a Quantize layer between them",
             )
     inputs = tuple(names[name] for name in graph.inputs)
-    return annotate(lowering.program(inputs, outputs, model.name))
+    return lowering.program(inputs, outputs, model.name), lowering.quantizers
 
 
 def _layers_by_path(model: keras.Model, prefix: str) -> dict[str, keras.layers.Layer]:

@@ -43,6 +43,7 @@ class Lowering:
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
+        self.quantizers: dict[str, Quantizer] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._real: set[str] = set()
         self._taken: set[str] = set()
@@ -140,7 +141,9 @@ class LayerLowering:
             ) from error
         k, i, f = (np.asarray(part, np.int64) for part in (state.k, state.i, state.f))
         op = Quantize(k=k, i=i, f=f, rounding=state.rounding, overflow=state.overflow)
-        return self.add(op, source, shape=self.shape_of(source), role=role)
+        name = self.add(op, source, shape=self.shape_of(source), role=role)
+        self._lowering.quantizers[name] = quantizer
+        return name
 
     def quantized_inputs(self) -> tuple[str, ...]:
         """The inputs behind the layer's own input quantizers."""

@@ -3,7 +3,7 @@
 import keras
 import pytest
 
-from hgqify.convert import ConvertSettings, Granularity, IOType, Rule
+from hgqify.convert import ConvertSettings, Granularity, IOType, OverflowPolicy, Rule
 from hgqify.convert.rules import resolve
 from hgqify.errors import RuleError
 from hgqify.fixed import Overflow, Rounding
@@ -30,7 +30,7 @@ def test_texts_become_enum_members():
     )
     assert settings.weight_granularity is Granularity.TENSOR
     assert settings.activation_granularity is Granularity.ELEMENT
-    assert settings.overflow is Overflow.WRAP
+    assert settings.overflow is OverflowPolicy.WRAP
     assert settings.rounding is Rounding.TRN
     assert ConvertSettings(io_type="io_stream").io_type is IOType.STREAM
 
