@@ -27,10 +27,10 @@ def settle(model: keras.Model, proved: Collection[str] = ()) -> tuple[Adjustment
     if proved:
         refresh(model)  # what is lowered to be looked at must be fresh
         widen(model, proved)
-    adjustments += calibrate.settle(model)
+    adjustments += calibrate.settle(model, proved)
     # A coarser LSB moves bounds; only fractional bits are ever taken, so this comes to an end.
     while proved and widen(model, proved):
-        adjustments += calibrate.settle(model)
+        adjustments += calibrate.settle(model, proved)
     return _merged(adjustments)
 
 

@@ -62,17 +62,18 @@ class CalibrationReport:
     adjustments: tuple[Adjustment, ...]
 
 
-def settle(model: keras.Model) -> tuple[Adjustment, ...]:
+def settle(model: keras.Model, proved: Collection[str] = ()) -> tuple[Adjustment, ...]:
     """Make a model ready to deploy after its weights or formats moved: exact in float32, tables fresh.
 
     Args:
         model: a calibrated model of quantized layers.
+        proved: as for `fit_float32`.
 
     Returns:
         What had to be narrowed.
     """
     refresh(model)  # the scales and shifts to fit are stored constants
-    adjustments = fit_float32(model)
+    adjustments = fit_float32(model, proved)
     refresh(model)
     return adjustments
 

@@ -7,7 +7,7 @@ does, computes the same numbers as the hardware.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +47,7 @@ class Adjustment:
         return text + (f"; {self.excess} bits too many remain" if self.excess else "")
 
 
-def fit_float32(model: keras.Model) -> tuple[Adjustment, ...]:
+def fit_float32(model: keras.Model, proved: Collection[str] = ()) -> tuple[Adjustment, ...]:
     """Take bits from inputs and weights until every layer's float32 arithmetic is exact.
 
     Of a layer's operands the wider ones give first; weights give only in those output channels that need
@@ -55,6 +55,8 @@ def fit_float32(model: keras.Model) -> tuple[Adjustment, ...]:
 
     Args:
         model: a model of quantized layers whose formats are set.
+        proved: names of layers whose inputs have integer bits that data hardly ever uses, so that their
+            widths say nothing about their accuracy: input and weights give in turn.
 
     Returns:
         What was narrowed, in the model's order.
@@ -64,7 +66,7 @@ def fit_float32(model: keras.Model) -> tuple[Adjustment, ...]:
         if any(q.is_dummy for q in layer.iqs) or not layer.iqs:
             continue
         if isinstance(layer, QLinear | QBatchNormalization):
-            adjustments += _fit_products(layer)
+            adjustments += _fit_products(layer, in_turn=layer.name in proved)
         elif isinstance(layer, QMerge) or hasattr(layer, "window_counts"):
             adjustments += _fit_inputs(layer)
     return tuple(adjustments)
@@ -122,7 +124,7 @@ def _quantized(quantizer: widths.Quantizer | None, constant: Any) -> np.ndarray:
     return quantize(values, state.k, state.i, state.f, state.rounding, state.overflow)
 
 
-def _fit_products(layer: QLayer) -> Iterable[Adjustment]:
+def _fit_products(layer: QLayer, *, in_turn: bool) -> Iterable[Adjustment]:
     kernel, iq = layer.kq, layer.iqs[0]
     if kernel is None or kernel.is_dummy:
         return []
@@ -135,9 +137,8 @@ def _fit_products(layer: QLayer) -> Iterable[Adjustment]:
         weight_width = np.where(state.k + state.i + state.f > 0, state.k + state.i + state.f, 0)
         need = _to_kernel(layer, excess > 0, weight_width.shape)
         may = need & (weight_width > MIN_WEIGHT_BITS)
-        if input_width > max(MIN_INPUT_BITS, int(weight_width.max())) or (
-            not may.any() and input_width > MIN_INPUT_BITS
-        ):
+        wider = lost_input <= int(lost.max()) if in_turn else input_width > int(weight_width.max())
+        if input_width > MIN_INPUT_BITS and (wider or not may.any()):
             _narrow(iq, finest=True)
             lost_input += 1
         elif may.any():
