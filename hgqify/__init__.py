@@ -3,6 +3,8 @@
 Do
     convert(model, calib) -> Result     check(directory, data=...) -> CheckReport
     inspect(model) -> ConversionReport
+Know
+    certify(model) -> Certificate       overflow_statement(model, data) -> OverflowStatement
 Say how
     Rule, ConvertSettings, FinetuneSettings, ProjectOptions
 By hand
@@ -23,24 +25,31 @@ from hgqify.convert import ConversionReport, ConvertSettings, Rule  # noqa: E402
 from hgqify.errors import HgqifyError  # noqa: E402
 from hgqify.export import CheckReport, ProjectOptions  # noqa: E402
 from hgqify.finetune import FinetuneSettings  # noqa: E402
+from hgqify.precision import Certificate  # noqa: E402
+from hgqify.reference import OverflowStatement  # noqa: E402
 from hgqify.result import Result  # noqa: E402
+from hgqify.statements import certify, overflow_statement  # noqa: E402
 
 __version__ = hgqify.version.hgqify_version()
 
 __all__ = [
+    "Certificate",
     "CheckReport",
     "ConversionReport",
     "ConvertSettings",
     "FinetuneSettings",
     "HgqifyError",
+    "OverflowStatement",
     "ProjectOptions",
     "Result",
     "Rule",
+    "certify",
     "check",
     "config",
     "convert",
     "inspect",
     "layers",
     "load_program",
+    "overflow_statement",
     "quantizers",
 ]

@@ -14,14 +14,16 @@ from hgqify.convert import Conversion
 from hgqify.data import Source
 from hgqify.finetune import FinetuneReport
 from hgqify.layers import QLayer, QLinear, quantized_layers
-from hgqify.precision import Program, certify, count_ebops
+from hgqify.precision import FLOAT64_BITS, Program, certify, count_ebops
 from hgqify.quality import measure
 from hgqify.quantizers import QuantizerState
+from hgqify.reference import overflow_statement
 from hgqify.report import LayerReport, Report
 from hgqify.version import hgqify_version
 
 _QUALITY_SAMPLES = 2000
 _NOISE_SAMPLES = 256
+_BATCH = 256
 _UNUSED_LABELS = (
     "the labels were not used: they are not the classes (whole numbers from 0, or one-hot rows) of an output"
 )
@@ -39,9 +41,10 @@ def make_report(
     seconds: Mapping[str, float],
 ) -> Report:
     """The report of a conversion; measures the model on the calibration data."""
-    missing: dict[str, int] = {}
-    for entry in certify(program).open:
-        missing[entry.layer] = max(missing.get(entry.layer, 0), entry.missing_bits)
+    certificate = certify(program)
+    missing = {layer: entry.missing_bits for layer, entry in certificate.layers.items()}
+    batches = source.batches(_BATCH, limit=_QUALITY_SAMPLES)
+    overflow = overflow_statement(program, (batch.inputs for batch in batches))
     ebops = count_ebops(program)
     batch = next(iter(source.batches(_NOISE_SAMPLES, limit=_NOISE_SAMPLES)))
     noise = layer_sqnr(conversion.clone, conversion.model, batch.inputs)
@@ -68,9 +71,15 @@ def make_report(
         ebops=sum(ebops.values()),
         float32_proved=not missing,
         float32_open=missing,
+        float64_proved=certify(program, FLOAT64_BITS).proved,
+        certificate=tuple(dataclasses.asdict(entry) for entry in certificate.entries),
+        overflow=overflow.to_dict(),
         quality=quality,
         seconds=seconds,
-        notes=(_UNUSED_LABELS,) if source.has_labels and quality.accuracy is None else (),
+        notes=(
+            *((_UNUSED_LABELS,) if source.has_labels and quality.accuracy is None else ()),
+            *overflow.notes(),
+        ),
     )
 
 

@@ -14,7 +14,7 @@ import keras
 from hgqify.errors import ExportError
 from hgqify.export import ProjectOptions, write_project
 from hgqify.files import atomic_directory
-from hgqify.precision import Program, to_npz
+from hgqify.precision import Certificate, Program, certify, to_npz
 from hgqify.report import Report
 
 MODEL_FILE = "model.keras"
@@ -42,6 +42,11 @@ class Result:
     program: Program
     report: Report
     project: ProjectOptions
+
+    @property
+    def certificate(self) -> Certificate:
+        """The float32 verdict on every operation; `hgqify.certify` gives that of float64."""
+        return certify(self.program)
 
     def summary(self) -> str:
         """The headline figures as a few lines of text."""

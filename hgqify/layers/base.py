@@ -12,6 +12,7 @@ from keras import ops
 
 from hgqify.errors import PrecisionError, RuleError
 from hgqify.layers.activations import Activation
+from hgqify.layers.float64 import float64_is_on
 from hgqify.layers.scope import LayerConfig, current_layer_config
 from hgqify.quantizers import Place, Quantizer, QuantizerConfig, resolve
 
@@ -63,7 +64,8 @@ class QLayer(keras.layers.Layer):
         **kwargs: of the Keras layer.
 
     Raises:
-        RuleError: a dtype policy other than float32, which could not hold the codes.
+        RuleError: a dtype policy other than float32, which could not hold the codes; float64 is allowed
+            where the backend has it on (see `hgqify.float64`).
     """
 
     input_place = Place.DATALANE
@@ -79,12 +81,13 @@ class QLayer(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        if self.compute_dtype != "float32" or self.variable_dtype != "float32":
+        dtypes = {self.compute_dtype, self.variable_dtype}
+        if dtypes != {"float32"} and not (dtypes == {"float64"} and float64_is_on()):
             raise RuleError(
                 "quantized layers compute in float32, whose 24 bits hold the codes",
                 where=self.name,
                 received=f"dtype policy {self.dtype_policy.name}",
-                remedy="pass dtype='float32'",
+                remedy="pass dtype='float32'; hgqify.float64 evaluates a model in float64",
             )
         if iq_conf is True:
             raise RuleError(
@@ -125,7 +128,7 @@ class QLayer(keras.layers.Layer):
         return False if self._iq_conf is None else self._iq_conf.get_config()
 
     def _quantizer(self, config: QuantizerConfig, role: str) -> Quantizer:
-        return Quantizer(config, name=f"{self.name}_{role}")
+        return Quantizer(config, name=f"{self.name}_{role}", dtype=self.compute_dtype)
 
     @property
     def iq(self) -> Quantizer | None:

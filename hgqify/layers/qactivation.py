@@ -154,7 +154,7 @@ class QActivation(QLayer):
     def _index(self, x: Any) -> Any:
         """Table index of every on-grid element."""
         k, b, f = self._format()
-        code: Any = ops.cast(ops.stop_gradient(x) * pow2(f), "int32")
+        code: Any = ops.cast(ops.stop_gradient(x) * pow2(f, self.compute_dtype), "int32")
         return ops.clip(code + ops.left_shift(k, b), 0, 2**self.max_table_bits - 1)
 
     def _compute_table(self) -> Any:

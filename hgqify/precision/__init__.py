@@ -7,12 +7,13 @@ From Keras, and back
 What tensors can hold, and what consumers see of them
     infer, annotate; requests, formats, Request, NodeFormats
 Statements about the program
-    certify, Certificate, Entry; prove_overflow, OverflowProof; count_ebops, total_ebops
+    certify, Certificate, Entry, FLOAT32_BITS, FLOAT64_BITS; prove_overflow, OverflowProof, needed_bits
+    count_ebops, total_ebops
 """
 
 from hgqify.precision import ops
 from hgqify.precision.backward import NodeFormats, Request, formats, requests
-from hgqify.precision.certificate import Certificate, Entry, certify
+from hgqify.precision.certificate import FLOAT32_BITS, FLOAT64_BITS, Certificate, Entry, certify
 from hgqify.precision.ebops import count as count_ebops
 from hgqify.precision.ebops import total as total_ebops
 from hgqify.precision.forward import annotate, infer
@@ -24,6 +25,8 @@ from hgqify.precision.serialize import from_npz, to_npz
 from hgqify.precision.widen import widen
 
 __all__ = [
+    "FLOAT32_BITS",
+    "FLOAT64_BITS",
     "Certificate",
     "Entry",
     "LayerLowering",

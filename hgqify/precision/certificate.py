@@ -57,7 +57,7 @@ class Entry:
     def __str__(self) -> str:
         if self.proved:
             return f"{self.layer}: {self.operation} proved ({self.bits} bits)"
-        return f"{self.layer}: {self.operation} needs {self.missing_bits} bits more than there are; {self.remedy}"
+        return f"{self.layer}: {self.operation} needs {self.missing_bits} bits too many; {self.remedy}"
 
 
 @dataclass(frozen=True, kw_only=True)

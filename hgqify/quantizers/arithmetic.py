@@ -1,4 +1,4 @@
-"""Quantization of float32 tensors on keras.ops, equal to :mod:`hgqify.fixed` bit for bit.
+"""Quantization of float32 (and float64) tensors on keras.ops, equal to :mod:`hgqify.fixed` bit for bit.
 
 Every product below is with a power of two and every sum is of codes, so every intermediate is exact
 (fusing a product with a sum changes nothing) as long as b = i + f <= 24 and |f| <= 124. A quotient x * 2**f
@@ -11,14 +11,13 @@ from typing import Any, NamedTuple
 import keras
 
 from hgqify.fixed import Overflow, Rounding
-from hgqify.quantizers.float_bits import is_negative, pow2, to_int
+from hgqify.quantizers.float_bits import is_negative, layout, pow2_like, to_int
 
 ops: Any = keras.ops  # typed as if every operation could return None
 
 LN2 = 0.6931471805599453
 
-_ALL_INTEGERS = 2.0**24  # from here on every float32 is an integer
-_WHOLE_PERIODS = 2.0**60  # from here on every float32 is a multiple of 2**37, of every period in use
+_WHOLE_PERIODS = 2.0**90  # from here on every float is a multiple of 2**37, of every period in use
 _TINY = 2.0**-30
 
 
@@ -43,7 +42,7 @@ def quantize(
     """Round ``x`` to multiples of 2**-f, then handle overflow.
 
     Args:
-        x: finite float32 tensor.
+        x: finite float32 or float64 tensor.
         k, i, f: float32 tensors holding integers, broadcastable to ``x``. k and i are unused without
             overflow handling.
         rounding: the rounding mode; a stochastic one needs ``noise``.
@@ -51,8 +50,8 @@ def quantize(
         noise: uniform numbers in [0, 1) of the shape of ``x``, for stochastic rounding.
     """
     fraction = to_int(f)
-    lsb = pow2(-fraction)
-    u = x * pow2(fraction)
+    lsb = pow2_like(-fraction, x)
+    u = x * pow2_like(fraction, x)
     code = _round(x, u, rounding, noise)
     if overflow is None:
         grid = _on_grid(x, u, code, lsb)
@@ -60,7 +59,7 @@ def quantize(
     b = to_int(i) + fraction
     sign = to_int(k)
     if overflow.saturates:
-        low, high = _bounds(sign, b, overflow)
+        low, high = _bounds(sign, b, overflow, x)
         side = ops.cast(code > high, "int8") - ops.cast(code < low, "int8")
         value = _plus_zero(ops.clip(code, low, high)) * lsb
         return Quantized(value, value, side)
@@ -95,12 +94,12 @@ def width_gradients(
         return None, None, error
     inside = ops.equal(side, 0)
     above = side > 0
-    bound = LN2 * pow2(to_int(i))
-    step = LN2 * pow2(-to_int(f))
+    bound = LN2 * pow2_like(to_int(i), x)
+    step = LN2 * pow2_like(-to_int(f), x)
     low_step = -k * step if overflow is Overflow.SAT_SYM else ops.zeros_like(k * step)
     di = ops.where(inside, 0.0, ops.where(above, bound, -k * bound))
     df = ops.where(inside, error, ops.where(above, step, low_step))
-    return ops.cast(inside, "float32"), di, df
+    return ops.cast(inside, x.dtype), di, df
 
 
 def _round(x: Any, u: Any, rounding: Rounding, noise: Any) -> Any:
@@ -109,7 +108,7 @@ def _round(x: Any, u: Any, rounding: Rounding, noise: Any) -> Any:
     """
     if rounding.is_stochastic:
         floor = ops.floor(u)
-        return floor + ops.cast(noise < u - floor, "float32")
+        return floor + ops.cast(noise < u - floor, u.dtype)
     match rounding:
         case Rounding.TRN:
             # Of a tiny negative x the product may flush to zero, whose floor is not -1.
@@ -128,14 +127,14 @@ def _round(x: Any, u: Any, rounding: Rounding, noise: Any) -> Any:
         case _:  # RND_ZERO
             size = ops.abs(u)
             floor = ops.floor(size)
-            magnitude = floor + ops.cast(size - floor > 0.5, "float32")
+            magnitude = floor + ops.cast(size - floor > 0.5, u.dtype)
     return ops.where(u < 0, -magnitude, magnitude)
 
 
 def _nearest_up(u: Any) -> Any:
     # floor(u + 1/2) is wrong: 0.49999997 + 0.5 is 1 in float32.
     floor = ops.floor(u)
-    return floor + ops.cast(u - floor >= 0.5, "float32")
+    return floor + ops.cast(u - floor >= 0.5, u.dtype)
 
 
 def _plus_zero(code: Any) -> Any:
@@ -145,12 +144,12 @@ def _plus_zero(code: Any) -> Any:
 
 def _on_grid(x: Any, u: Any, code: Any, lsb: Any) -> Any:
     """The rounded value; large values are on the grid already, and their code may be infinite."""
-    return ops.where(ops.abs(u) < _ALL_INTEGERS, _plus_zero(code) * lsb, x)
+    return ops.where(ops.abs(u) < layout(x).whole, _plus_zero(code) * lsb, x)
 
 
-def _bounds(sign: Any, b: Any, overflow: Overflow) -> tuple[Any, Any]:
-    """Lowest and highest code, as float32; both 0 where k + b <= 0."""
-    span = pow2(ops.maximum(b, 0))
+def _bounds(sign: Any, b: Any, overflow: Overflow, x: Any) -> tuple[Any, Any]:
+    """Lowest and highest code, in the floats of ``x``; both 0 where k + b <= 0."""
+    span = pow2_like(ops.maximum(b, 0), x)
     high = span - 1.0
     # One bit with a sign holds {-1, 0} under SAT_SYM too, as ap_fixed<1, I> does.
     symmetric = ops.where(b > 0, high, span) if overflow is Overflow.SAT_SYM else span
@@ -161,23 +160,23 @@ def _wrap(code: Any, u: Any, sign: Any, b: Any) -> Any:
     """The k + b lowest bits of the code; two's complement where k = 1."""
     del u
     width = sign + b
-    periods = code * pow2(-width)
+    periods = code * pow2_like(-width, code)
     whole = ops.floor(periods)
     # Signed: to the nearest period instead. The difference may round at 25 bits, never across 1/2.
     upper_half = ops.logical_and(sign > 0, periods - whole >= 0.5)
-    return code - (whole + ops.cast(upper_half, "float32")) * pow2(width)
+    return code - (whole + ops.cast(upper_half, code.dtype)) * pow2_like(width, code)
 
 
 def _wrap_sm(code: Any, u: Any, sign: Any, b: Any) -> Any:
     """Sign-magnitude wrapping of signed codes outside the range, as :mod:`hgqify.fixed` defines it."""
     del sign
-    span = pow2(b)
-    blocks = ops.floor(code * pow2(-b))
+    span = pow2_like(b, code)
+    blocks = ops.floor(code * pow2_like(-b, code))
     low_bits = code - blocks * span
     top = _is_odd(blocks)
     # The bit above the width is taken before the rounding carry.
     floor = ops.floor(ops.where(ops.abs(u) < _WHOLE_PERIODS, u, 0.0))
-    deleted = _is_odd(ops.floor(floor * pow2(-(b + 1))))
+    deleted = _is_odd(ops.floor(floor * pow2_like(-(b + 1), code)))
     mirrored = (span - low_bits) - 1.0
     magnitude = ops.where(ops.equal(deleted, top), low_bits, mirrored)
     wrapped = magnitude - ops.where(deleted, span, 0.0)

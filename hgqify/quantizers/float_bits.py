@@ -1,20 +1,40 @@
-"""Powers of two, exponents and signs read from and written to the bits of float32.
+"""Powers of two, exponents and signs read from and written to the bits of float32 and float64.
 
 ``exp2`` and ``log2`` are inexact on some backends even at integers, and some flush subnormal numbers to
 zero in every float operation, comparisons included; integer operations on the bits do neither.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 
 ops: Any = keras.ops  # typed as if every operation could return None
 
-_MANTISSA_BITS = 23
-_BIAS = 127
-_MAGNITUDE = 0x7FFFFFFF
-_MANTISSA = 0x007FFFFF
-_INT32_MIN = -(2**31)
+
+class Layout(NamedTuple):
+    """Where a float keeps what: name of the integers its bits are read as, mantissa bits, exponent bias."""
+
+    integers: str
+    mantissa_bits: int
+    bias: int
+
+    @property
+    def sign(self) -> int:
+        """The integer whose only bit set is the sign."""
+        return -(1 << (31 if self.integers == "int32" else 63))
+
+    @property
+    def whole(self) -> float:
+        """From here on every number is an integer."""
+        return 2.0 ** (self.mantissa_bits + 1)
+
+
+_LAYOUTS = {"float32": Layout("int32", 23, 127), "float64": Layout("int64", 52, 1023)}
+
+
+def layout(x: Any) -> Layout:
+    """Of the elements of a float32 or float64 tensor."""
+    return _LAYOUTS[keras.backend.standardize_dtype(x.dtype)]
 
 
 def ste(value: Any, through: Any) -> Any:
@@ -35,24 +55,33 @@ def to_int(x: Any) -> Any:
     return ops.cast(ops.round(ops.stop_gradient(x)), "int32")
 
 
-def pow2(n: Any) -> Any:
-    """2.0**n, exactly, for int32 n from -126 to 127; beyond, the nearer end."""
-    biased = ops.clip(n, -(_BIAS - 1), _BIAS) + _BIAS
-    return ops.view(ops.left_shift(biased, _MANTISSA_BITS), "float32")
+def pow2(n: Any, dtype: str = "float32") -> Any:
+    """2.0**n, exactly, for int32 n from -126 to 127 (float64: -1022 to 1023); beyond, the nearer end."""
+    form = _LAYOUTS[dtype]
+    biased = ops.clip(n, -(form.bias - 1), form.bias) + form.bias
+    return ops.view(ops.left_shift(ops.cast(biased, form.integers), form.mantissa_bits), dtype)
+
+
+def pow2_like(n: Any, x: Any) -> Any:
+    """2.0**n in the floats of ``x``."""
+    return pow2(n, keras.backend.standardize_dtype(x.dtype))
 
 
 def exponent(x: Any) -> Any:
-    """e with 2**(e-1) <= |x| < 2**e, int32, for normal float32 x; at most -126 for zero and subnormals."""
-    magnitude = ops.bitwise_and(ops.view(x, "int32"), _MAGNITUDE)
-    return ops.right_shift(magnitude, _MANTISSA_BITS) - (_BIAS - 1)
+    """e with 2**(e-1) <= |x| < 2**e, int32, for normal x; at most the least exponent for zero and subnormals."""
+    form = layout(x)
+    magnitude = ops.bitwise_and(ops.view(x, form.integers), ~form.sign)
+    return ops.cast(ops.right_shift(magnitude, form.mantissa_bits) - (form.bias - 1), "int32")
 
 
 def is_power_of_two(x: Any) -> Any:
-    """Whether |x| is a power of two, for normal float32 x."""
-    return ops.equal(ops.bitwise_and(ops.view(x, "int32"), _MANTISSA), 0)
+    """Whether |x| is a power of two, for normal x."""
+    form = layout(x)
+    return ops.equal(ops.bitwise_and(ops.view(x, form.integers), (1 << form.mantissa_bits) - 1), 0)
 
 
 def is_negative(x: Any) -> Any:
     """x < 0, also for subnormal x where the backend takes those for zero; False for -0.0."""
-    bits = ops.view(x, "int32")
-    return ops.logical_and(bits < 0, ops.not_equal(bits, _INT32_MIN))
+    form = layout(x)
+    bits = ops.view(x, form.integers)
+    return ops.logical_and(bits < 0, ops.not_equal(bits, form.sign))

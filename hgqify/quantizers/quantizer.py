@@ -58,7 +58,7 @@ class Quantizer(keras.layers.Layer):
         config: a :class:`QuantizerConfig`, a mapping of its options (with 'place'), or None.
         seed: seed of stochastic rounding.
 
-    Input and output: float32 of the shape given to ``build`` (first axis the batch for data).
+    Input and output: float32, or float64 if made with that dtype, of the shape given to ``build`` (first axis the batch for data).
     """
 
     def __init__(
@@ -68,8 +68,8 @@ class Quantizer(keras.layers.Layer):
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
-        # Half precision would lose codes, so the dtype is not the caller's to choose.
-        kwargs["dtype"] = "float32"
+        # Half precision would lose codes: float32, or float64 in a layer that computes in it.
+        kwargs["dtype"] = "float64" if kwargs.get("dtype") == "float64" else "float32"
         super().__init__(**kwargs)
         if isinstance(config, Mapping):
             config = QuantizerConfig.from_config(config)
@@ -129,7 +129,7 @@ class Quantizer(keras.layers.Layer):
 
     def call(self, x: Any, training: bool | None = None) -> Any:
         """The quantized tensor."""
-        x = ops.cast(x, "float32")
+        x = ops.cast(x, self.compute_dtype)
         if self.is_dummy:
             return x
         mode, noise = self._rounding(x, bool(training))
@@ -148,7 +148,7 @@ class Quantizer(keras.layers.Layer):
         mode = self.config.round_mode
         if not (training and mode.is_stochastic):
             return deployed(mode), None
-        return mode, keras.random.uniform(ops.shape(x), dtype="float32", seed=self.seed_generator)
+        return mode, keras.random.uniform(ops.shape(x), dtype=self.compute_dtype, seed=self.seed_generator)
 
     def _widths(self) -> Widths:
         """k, i and f in use, where they come from variables."""
@@ -179,7 +179,7 @@ class Quantizer(keras.layers.Layer):
         """
         self._need_format(x)
         if self.derives_range:
-            x = ops.stop_gradient(ops.cast(x, "float32"))
+            x = ops.stop_gradient(ops.cast(x, self.compute_dtype))
             mode = deployed(self.config.round_mode)
             f = self._derived_f(x, mode, None)
             rounded = active_kernel()(x, None, None, ops.stop_gradient(f), mode, None)
@@ -205,7 +205,7 @@ class Quantizer(keras.layers.Layer):
         self._need_format(weights)
         rounding, overflow = deployed(self.config.round_mode), self.config.overflow_mode
         if self.derives_range:
-            x = ops.cast(weights, "float32")
+            x = ops.cast(weights, self.compute_dtype)
             f = as_integers(self._derived_f(x, rounding, None))
             values = np.asarray(ops.convert_to_numpy(x), np.float64)
             low, high = (reduce(values, axis=self.shared_axes, keepdims=True) for reduce in (np.min, np.max))
@@ -278,9 +278,9 @@ class Quantizer(keras.layers.Layer):
         return input_shape
 
     def compute_output_spec(self, x: Any, training: bool | None = None) -> keras.KerasTensor:
-        """float32 of the input's shape."""
+        """float32 (float64) of the input's shape."""
         del training
-        return keras.KerasTensor(x.shape, dtype="float32")
+        return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments as JSON values."""

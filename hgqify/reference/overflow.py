@@ -129,7 +129,9 @@ class OverflowStatement:
         missing = sorted(
             (q for q in wrapping if q.status is OverflowStatus.OPEN), key=lambda q: q.spare_bits or 0
         )
-        for label, found in (("least margin", least), ("without proof", missing)):
+        for label, found in (
+            ("overflowing", self.overflowing), ("least margin", least), ("without proof", missing)
+        ):  # fmt: skip
             if found:
                 lines.append(f"  {label}: {_named(found)}")
         return tuple(lines)
@@ -139,13 +141,14 @@ class OverflowStatement:
         if not (found := self.overflowing):
             return ()
         return (
-            f"{len(found)} quantizer(s) overflow on the data and wrap: {_named(found)}; use overflow 'sat' "
-            "or 'proved' (for these layers: a Rule), or a larger margin",
+            f"values wrap in {len(found)} quantizer(s), as {found[0].name}: use overflow 'sat' or 'proved' "
+            "(in a Rule for these layers alone), or a larger margin",
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
+        """Plain data, with the lines of `summary`."""
         return {
+            "summary": list(self.summary()),
             "samples": self.samples,
             "proved": self.proved,
             "quantizers": [asdict(q) | {"fraction": q.fraction} for q in self.quantizers],

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SCHEMA = 1
+_NAMED = 3  # how many layers a line names; the others are counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +83,9 @@ class Report:
         ebops: exact effective bit operations of the whole model.
         float32_proved: whether Keras in float32 is proved equal to the integers for every input.
         float32_open: layers without that proof, and the bits missing.
+        float64_proved: the same in float64.
+        certificate: the float32 verdict on every operation: bits needed, bits missing, remedy.
+        overflow: for every quantizer whether it can overflow, and whether it did on the data.
         quality: against the float model.
         seconds: time of each stage.
         notes: what was given and not used, and why.
@@ -97,6 +101,9 @@ class Report:
     ebops: int
     float32_proved: bool
     float32_open: Mapping[str, int]
+    float64_proved: bool
+    certificate: tuple[Mapping[str, Any], ...]
+    overflow: Mapping[str, Any]
     quality: Quality
     seconds: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -126,14 +133,8 @@ class Report:
         moved = [e["layer"] for e in self.conversion if "moved to the host" in e["reason"]]
         if moved:
             lines.append(f"softmax {', '.join(moved)} is left to the host: the model gives logits")
-        if self.float32_proved:
-            lines.append("float32: Keras is proved equal to the integers for every input")
-        else:
-            worst = ", ".join(f"{layer} ({bits} bits too many)" for layer, bits in self.float32_open.items())
-            lines.append(
-                f"float32: no proof that Keras equals the integers in {worst}; reference and firmware "
-                "are exact; fewer weight or activation bits in these layers give the proof"
-            )
+        lines += self._float32_lines()
+        lines += self.overflow["summary"]
         lines += [f"note: {note}" for note in self.notes]
         slowest = max(self.seconds, key=lambda name: self.seconds[name], default=None)
         if slowest is not None:
@@ -141,6 +142,27 @@ class Report:
                 f"{sum(self.seconds.values()):.0f} s, of which {slowest} {self.seconds[slowest]:.0f} s"
             )
         return "\n".join(lines)
+
+    def _float32_lines(self) -> list[str]:
+        """The certificate: the layers without proof, the worst first, and what would give it."""
+        if self.float32_proved:
+            return ["float32: Keras is proved equal to the integers for every input"]
+        worst = sorted(self.float32_open.items(), key=lambda item: -item[1])
+        named = ", ".join(f"{layer} ({bits} bits too many)" for layer, bits in worst[:_NAMED])
+        if len(worst) > _NAMED:
+            named += f" and {len(worst) - _NAMED} more"
+        lines = [
+            f"float32: no proof that Keras equals the integers in {named}; reference and firmware are exact"
+        ]
+        for layer, bits in worst[:_NAMED]:
+            lines += [
+                f"  {layer}: {entry['remedy']}"
+                for entry in self.certificate
+                if entry["layer"] == layer and entry["missing_bits"] == bits
+            ][:1]
+        if self.float64_proved:
+            lines.append("  in float64 all of it is proved: hgqify.float64.predict(model, inputs)")
+        return lines
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,62 @@
+"""A quantized model in float64: the same layers, with 53 bits for what lies between two quantizers.
+
+Training needs float32; an accumulator of more than 24 bits needs more. The same layers, made again with
+dtype float64 and given the same weights, compute the same formulas with 53 bits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import keras
+
+
+def float64_is_on() -> bool:
+    """Whether the backend computes in float64 where it is asked to; JAX does within `float64_on` only."""
+    if keras.backend.backend() != "jax":
+        return True
+    import jax
+
+    return bool(jax.config.jax_enable_x64)
+
+
+def float64_on() -> contextlib.AbstractContextManager[Any]:
+    """Context in which the backend computes in float64 where it is asked to."""
+    if keras.backend.backend() != "jax":
+        return contextlib.nullcontext()
+    import jax
+
+    if hasattr(jax, "enable_x64"):
+        return jax.enable_x64(True)
+    from jax.experimental import enable_x64
+
+    return enable_x64()
+
+
+def in_float64(model: keras.Model) -> keras.Model:
+    """The same model in float64, with the weights as they are; to be made and called within `float64_on`.
+
+    Args:
+        model: Sequential or Functional, of registered layers. It is left as it is.
+    """
+    config = keras.saving.serialize_keras_object(model)
+    config.pop("compile_config", None)
+    clone = keras.saving.deserialize_keras_object(_widened(config))
+    for mine, theirs in zip(clone.variables, model.variables, strict=True):
+        mine.assign(keras.ops.convert_to_numpy(theirs))
+    return clone
+
+
+def _widened(config: Any) -> Any:
+    """A serialized model with float64 in place of float32 wherever a dtype is meant."""
+    if isinstance(config, list | tuple):
+        return type(config)(_widened(item) for item in config)
+    if not isinstance(config, dict):
+        return config
+    if config.get("class_name") == "DTypePolicy" and config["config"] == {"name": "float32"}:
+        return config | {"config": {"name": "float64"}}
+    return {
+        key: "float64" if key == "dtype" and value == "float32" else _widened(value)
+        for key, value in config.items()
+    }
