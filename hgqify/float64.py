@@ -6,8 +6,8 @@ same layers give the hardware's numbers again, as `hgqify.certify(model, signifi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import contextlib
+from collections.abc import Iterator, Sequence
 
 import keras
 import numpy as np
@@ -16,31 +16,16 @@ from hgqify import calling
 from hgqify.layers.float64 import float64_on, in_float64
 
 
-class Float64Model:
-    """A quantized model ready to be evaluated in float64, batch by batch.
+@contextlib.contextmanager
+def evaluating(model: keras.Model) -> Iterator[keras.Model]:
+    """Within the block: a model of the same layers and weights that computes in float64.
 
     Args:
-        model: Sequential or Functional, of quantized layers; later changes of it are not followed.
+        model: Sequential or Functional, of quantized layers; it is left as it is. Later changes of it are
+            not followed.
     """
-
-    def __init__(self, model: keras.Model) -> None:
-        with float64_on():
-            self._clone = in_float64(model)
-
-    def predict_on_batch(self, inputs: Any) -> Any:
-        """Outputs as `keras.Model.predict_on_batch` gives them, in float64."""
-        with float64_on():
-            return self._clone.predict_on_batch(_as_float32(inputs))
-
-    @property
-    def input(self) -> Any:
-        """The structure of the inputs."""
-        return self._clone.input
-
-    @property
-    def inputs(self) -> list[Any]:
-        """The inputs, flat."""
-        return self._clone.inputs
+    with float64_on():
+        yield in_float64(model)
 
 
 def predict(
@@ -54,14 +39,8 @@ def predict(
             as hardware and reference do.
         batch_size: samples at a time.
     """
-    arrays = [inputs] if isinstance(inputs, np.ndarray) else list(inputs)
-    double: Any = Float64Model(model)
-    parts = [
-        calling.predict(double, [x[n : n + batch_size] for x in arrays])
-        for n in range(0, len(arrays[0]), batch_size)
-    ]
+    arrays = [np.asarray(x, np.float32) for x in ([inputs] if isinstance(inputs, np.ndarray) else inputs)]
+    starts = range(0, max(len(arrays[0]), 1), batch_size)
+    with evaluating(model) as double:
+        parts = [calling.predict(double, [x[n : n + batch_size] for x in arrays]) for n in starts]
     return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
-
-
-def _as_float32(inputs: Any) -> Any:
-    return keras.tree.map_structure(lambda x: np.asarray(x, np.float32), inputs)

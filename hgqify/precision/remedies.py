@@ -29,23 +29,39 @@ def remedy(program: Program, node: Node, missing: int, *, in_range: bool) -> str
     if not in_range:
         return "bring its least significant bits and its values closer to 1"
     if isinstance(node.op, ops.Quantize):
-        return f"quantize to {missing} bits less, or nearer to its range"
-    options = []
-    if isinstance(node.op, (ops.Dense, ops.Conv, ops.ScaleShift)):
-        if _is_bias_alone(program, node, missing):
-            return f"quantize its bias with {missing} fractional bits less"
-        name = "reciprocal_bits" if _is_average(node.op) else "weight_bits"
-        width = _weight_bits(node.op) - missing
-        least = 1 if _is_average(node.op) else LEAST_WEIGHT_BITS
-        options += [f"{name}={width}"] if width >= least else []
-    widths = [_source_bits(program, name) for name in node.inputs]
+        return f"quantize to {missing} bits less"
+    origin = _origin(program, node)
+    if _has_constants(origin.op) and _is_bias_alone(program, origin, missing):
+        return f"quantize its bias with {missing} fractional bits less"
     # Of a product each factor gives its half.
-    share = -(-missing // 2) if isinstance(node.op, ops.Multiply) else missing
-    width = max(widths, default=0) - share
-    options += [f"activation_bits={width}"] if width >= LEAST_INPUT_BITS else []
+    share = -(-missing // 2) if isinstance(origin.op, ops.Multiply) else missing
+    inputs = max(map(_source_bits, [program] * len(origin.inputs), origin.inputs))
+    options = [f"activation_bits={inputs - share}"] if inputs - share >= LEAST_INPUT_BITS else []
+    if _has_constants(origin.op) and not _is_average(origin.op):
+        width = _weight_bits(origin.op)
+        if width - missing >= LEAST_WEIGHT_BITS:
+            options.insert(0, f"weight_bits={width - missing}")
+        half = missing // 2
+        if half and width - half >= LEAST_WEIGHT_BITS and inputs - (missing - half) >= LEAST_INPUT_BITS:
+            options.append(f"weight_bits={width - half} with activation_bits={inputs - (missing - half)}")
     if not options:
-        return "no width of one operand alone would do: narrow weights and activations"
-    return f"{' or '.join(options)} at most in Rule(path='{node.layer}')"
+        return "no widths of its own operands would do: narrow what comes before it"
+    return f"{' or '.join(options)} in Rule(path='{origin.layer}')"
+
+
+def _has_constants(op: ops.Op) -> bool:
+    return isinstance(op, (ops.Dense, ops.Conv, ops.ScaleShift))
+
+
+def _origin(program: Program, node: Node) -> Node:
+    """The operation that made the bits: others only pass them on."""
+    adds = (ops.Add, ops.Subtract, ops.Multiply, ops.SumPool)
+    while not (_has_constants(node.op) or isinstance(node.op, adds)):
+        sources = [program.by_name[name] for name in node.inputs]
+        if any(isinstance(source.op, (ops.Quantize, ops.Input)) for source in sources):
+            break
+        node = max(sources, key=lambda source: _info_bits(source))
+    return node
 
 
 def _is_average(op: ops.Op) -> bool:
@@ -62,7 +78,7 @@ def _weight_bits(op: ops.Op) -> int:
     flat = codes.reshape(-1, codes.shape[-1]) if codes.ndim > 1 else codes.reshape(1, -1)
     zeros = np.where(flat == 0, 62, trailing_zeros(flat)).min(axis=0)
     bits = bit_length(flat).max(axis=0) - np.where(zeros < 62, zeros, 0)
-    return int(bits.max(initial=0)) + (0 if _is_average(op) else 1)
+    return int(bits.max(initial=0)) + 1
 
 
 def _is_bias_alone(program: Program, node: Node, missing: int) -> bool:
@@ -76,11 +92,22 @@ def _is_bias_alone(program: Program, node: Node, missing: int) -> bool:
 
 
 def _source_bits(program: Program, name: str) -> int:
-    """Width of what enters, sign included: of the quantizer that gives it, else what its bounds need."""
-    node = program.by_name[name]
-    if isinstance(node.op, ops.Quantize):
-        return int(np.max(node.op.k + node.op.i + node.op.f, initial=0))
+    """Width of the widest quantizer that what enters comes from, sign included."""
+    found, seen, pending = 0, set[str](), [name]
+    while pending:
+        node = program.by_name[pending.pop()]
+        if node.name in seen:
+            continue
+        seen.add(node.name)
+        if isinstance(node.op, ops.Quantize):
+            found = max(found, int(np.max(node.op.k + node.op.i + node.op.f, initial=0)))
+        else:
+            pending += node.inputs
+    return found
+
+
+def _info_bits(node: Node) -> int:
+    """Bits that a tensor's bounds need."""
     if node.info is None:
         return 0
-    low, high = int(node.info.low.min(initial=0)), int(node.info.high.max(initial=0))
-    return max((~low if low < 0 else 0).bit_length(), high.bit_length()) + int(low < 0)
+    return int(bit_length(np.maximum(np.abs(node.info.low), np.abs(node.info.high))).max(initial=0))

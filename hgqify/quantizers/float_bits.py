@@ -68,7 +68,7 @@ def pow2_like(n: Any, x: Any) -> Any:
 
 
 def exponent(x: Any) -> Any:
-    """e with 2**(e-1) <= |x| < 2**e, int32, for normal x; at most the least exponent for zero and subnormals."""
+    """e with 2**(e-1) <= |x| < 2**e, int32, for normal x; far below for zero and subnormals."""
     form = layout(x)
     magnitude = ops.bitwise_and(ops.view(x, form.integers), ~form.sign)
     return ops.cast(ops.right_shift(magnitude, form.mantissa_bits) - (form.bias - 1), "int32")

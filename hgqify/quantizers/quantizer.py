@@ -58,7 +58,8 @@ class Quantizer(keras.layers.Layer):
         config: a :class:`QuantizerConfig`, a mapping of its options (with 'place'), or None.
         seed: seed of stochastic rounding.
 
-    Input and output: float32, or float64 if made with that dtype, of the shape given to ``build`` (first axis the batch for data).
+    Input and output: float32 (float64 if made with that dtype) of the shape given to ``build``, first axis
+    the batch for data.
     """
 
     def __init__(

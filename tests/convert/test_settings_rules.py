@@ -6,7 +6,7 @@ import pytest
 from hgqify.convert import ConvertSettings, Granularity, IOType, OverflowPolicy, Rule
 from hgqify.convert.rules import resolve
 from hgqify.errors import RuleError
-from hgqify.fixed import Overflow, Rounding
+from hgqify.fixed import Rounding
 from hgqify.graph import read
 
 
