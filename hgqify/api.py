@@ -84,6 +84,8 @@ def convert(
         HgqifyError: what the user can mend: the model, the data, the settings.
     """
     show = TextProgress() if progress is None else progress
+    if isinstance(margin, bool) or not isinstance(margin, int) or margin < 0:
+        raise RuleError("margin must be a whole number of bits, 0 or more", received=repr(margin))
     conversion_settings, training = _split(settings, finetune_steps, seed)
     seconds: dict[str, float] = {}
     keras.utils.set_random_seed(seed)

@@ -33,7 +33,10 @@ def _width_options(function: _F) -> _F:
         click.option("--output-bits", type=_WIDTH, metavar="N", help="Width of the model outputs."),
         click.option("--input-bits", type=_WIDTH, metavar="N", help="Width of the model inputs."),
         click.option(
-            "--margin", type=click.FloatRange(min=0), help="Room above the observed ranges, in bits."
+            "--margin",
+            type=click.IntRange(min=0),
+            metavar="N",
+            help="Integer bits above the observed ranges, where activations wrap.",
         ),
         click.option(
             "--overflow",

@@ -69,13 +69,13 @@ class QuantizerOverflow:
     def __str__(self) -> str:
         match self.status:
             case OverflowStatus.OBSERVED:
-                return f"{self.name} ({self.margin:.1f} bits of margin)"
+                return f"{self.name} ({self.margin:.1f} bits)"
             case OverflowStatus.OVERFLOWING:
                 return (
                     f"{self.name} ({self.overflowing} of {self.values} values, worst element {self.element})"
                 )
             case OverflowStatus.OPEN if self.spare_bits is not None:
-                return f"{self.name} ({-self.spare_bits} bits missing for a proof)"
+                return f"{self.name} ({-self.spare_bits} bits)"
             case _:
                 return self.name
 
@@ -130,7 +130,7 @@ class OverflowStatement:
             (q for q in wrapping if q.status is OverflowStatus.OPEN), key=lambda q: q.spare_bits or 0
         )
         for label, found in (
-            ("overflowing", self.overflowing), ("least margin", least), ("without proof", missing)
+            ("overflowing", self.overflowing), ("least margin", least), ("bits missing for a proof", missing)
         ):  # fmt: skip
             if found:
                 lines.append(f"  {label}: {_named(found)}")

@@ -220,6 +220,7 @@ def test_what_cannot_be_exported_is_refused_before_the_training(refused: Callabl
         ("--finetune-steps -1", "-1 is not in the range"),
         ("--clock-period 0", "--clock-period"),
         ("--margin wide", "'--margin': 'wide' is not a valid"),
+        ("--margin 0.5", "'--margin': '0.5' is not a valid integer"),
         ("--weigth-bits 8", "--weight-bits"),
     ],
 )

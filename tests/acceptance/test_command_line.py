@@ -109,14 +109,18 @@ def test_the_report_file(run: tuple[Path, str, str]) -> None:
     assert report["schema"] == 1
     assert set(report) == {
         *("schema", "version", "model", "settings", "conversion", "layers", "calibration", "finetune"),
-        *("ebops", "float32_proved", "float32_open", "quality", "seconds", "notes"),
+        *("ebops", "float32_proved", "float32_open", "float64_proved", "certificate", "overflow"),
+        *("quality", "seconds", "notes"),
     }
     assert report["model"] == "tiny"
     assert sum("moved to the host" in entry["reason"] for entry in report["conversion"]) == 1
     assert set(report["conversion"][0]) == {"layer", "kind", "status", "reason", "remedy", "target"}
     assert report["ebops"] == sum(layer["ebops"] for layer in report["layers"]) > 0
     assert {"layer", "kind", "weight_bits", "input_bits", "ebops", "sqnr_db"} <= set(report["layers"][0])
-    assert report["float32_proved"] is True
+    assert report["float32_proved"] is report["float64_proved"] is True
+    assert all(entry["proved"] and entry["bits"] <= 24 for entry in report["certificate"])
+    assert {entry["layer"] for entry in report["certificate"]} >= {e["layer"] for e in report["layers"]}
+    assert {q["status"] for q in report["overflow"]["quantizers"]} <= {"proved", "saturates"}
     assert report["quality"]["samples"] == 200
     assert {"convert", "calibrate", "finetune", "lower"} <= set(report["seconds"])
 
@@ -217,6 +221,45 @@ def test_labels_are_measured(inputs: Path, tmp_path: Path, name: str) -> None:
     status, stdout, _ = in_process(inputs / name, *args, "-o", tmp_path / "out")
     assert status == 0
     assert re.search(r"accuracy 0\.\d+ float, 0\.\d+ quantized", stdout)
+
+
+@needs_compiler
+def test_overflow_can_be_proved(inputs: Path, tmp_path: Path) -> None:
+    """No input at all can overflow what wraps inside, also after fine-tuning; and all of it is exact."""
+    args = (
+        "--calib",
+        inputs / "x.npy",
+        "--overflow",
+        "proved",
+        "--finetune-steps",
+        40,
+        "--check-samples",
+        50,
+    )
+    status, stdout, _ = in_process(inputs / "tiny.keras", *args, "-o", tmp_path / "out")
+    assert status == 0
+    assert "overflow: 2 wrapping quantizers, 2 proved" in stdout
+    assert "float32: Keras is proved equal to the integers for every input" in stdout
+    assert "exact: every code is equal" in stdout
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["settings"]["overflow"] == "PROVED"
+    assert report["overflow"]["proved"] is True
+    wrapping = [q for q in report["overflow"]["quantizers"] if q["overflow"] == "WRAP"]
+    assert [(q["status"], q["spare_bits"]) for q in wrapping] == [("proved", 0)] * 2
+    statement = hgqify.overflow_statement(keras.saving.load_model(tmp_path / "out" / "model.keras"))
+    assert statement.proved
+
+
+def test_wrapping_that_overflows_is_told(inputs: Path, tmp_path: Path) -> None:
+    args = ("--calib", inputs / "x.npy", "--overflow", "wrap", "--margin", 0, *FAST)
+    status, stdout, _ = in_process(inputs / "tiny.keras", *args, "-o", tmp_path / "out")
+    assert status == 0
+    assert re.search(r"overflow: 2 wrapping quantizers, 1 proved, 1 observed \(200 samples\)", stdout)
+    large = 40 * models.samples()
+    model = keras.saving.load_model(tmp_path / "out" / "model.keras")
+    statement = hgqify.overflow_statement(model, large)
+    assert len(statement.overflowing) == 1
+    assert statement.notes()
 
 
 def interrupted(inputs: Path, cache: Path, where: Path, stage: str) -> tuple[int, str, list[str]]:
