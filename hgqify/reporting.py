@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -79,7 +79,21 @@ def make_report(
         notes=(
             *((_UNUSED_LABELS,) if source.has_labels and quality.accuracy is None else ()),
             *overflow.notes(),
+            *_price_of_proof(conversion.proved, calibration),
         ),
+    )
+
+
+def _price_of_proof(proved: Collection[str], calibration: CalibrationReport) -> tuple[str, ...]:
+    """Where float32 had no room for the integer bits of a proof, and accuracy paid for them."""
+    paid = sorted((a for a in calibration.adjustments if a.layer in proved), key=lambda a: -a.bits)
+    if not paid:
+        return ()
+    layers = len({a.layer for a in paid})
+    return (
+        f"overflow 'proved' took fractional bits from {layers} layer(s) to stay exact in float32, the most from "
+        f"{paid[0].layer} ({paid[0].part}, {paid[0].bits} bits): if that costs accuracy, let it saturate "
+        f"(Rule(path='{paid[0].layer}', overflow='sat'))",
     )
 
 

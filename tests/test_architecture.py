@@ -36,6 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "report": set(),
     "config": {"layers", "quantizers"},
     "opening": {"data"},
+    "float64": {"layers"},
     "settling": {"calibrate", "layers", "precision"},
     "quality": {"calibrate", "data", "report"},
     "cli": {"hgqify"},

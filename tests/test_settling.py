@@ -112,6 +112,14 @@ def test_a_rule_proves_single_layers():
     assert (proof.layer, proof.proved) == (last, True)
 
 
+def test_what_the_proof_took_is_told():
+    note = "note: overflow 'proved' took fractional bits from"
+    result = converted("residual", overflow="proved")
+    assert result.report.calibration["adjustments"]
+    assert note in result.summary()
+    assert note not in converted("residual").summary()
+
+
 @pytest.mark.parametrize("text", ["proved", "PROVED", "Proved"])
 def test_the_name_in_any_case(text):
     assert hgqify.ConvertSettings(overflow=text).overflow == "PROVED"

@@ -16,22 +16,24 @@ def float64_is_on() -> bool:
     """Whether the backend computes in float64 where it is asked to; JAX does within `float64_on` only."""
     if keras.backend.backend() != "jax":
         return True
-    import jax
-
-    return bool(jax.config.jax_enable_x64)
+    return bool(_jax().config.jax_enable_x64)
 
 
 def float64_on() -> contextlib.AbstractContextManager[Any]:
     """Context in which the backend computes in float64 where it is asked to."""
     if keras.backend.backend() != "jax":
         return contextlib.nullcontext()
+    jax = _jax()
+    # Before JAX 0.8 it was experimental.
+    return jax.enable_x64(True) if hasattr(jax, "enable_x64") else jax.experimental.enable_x64()
+
+
+def _jax() -> Any:
+    """JAX, whose declarations lack what depends on its version."""
     import jax
+    import jax.experimental
 
-    if hasattr(jax, "enable_x64"):
-        return jax.enable_x64(True)
-    from jax.experimental import enable_x64
-
-    return enable_x64()
+    return jax
 
 
 def in_float64(model: keras.Model) -> keras.Model:
@@ -40,7 +42,7 @@ def in_float64(model: keras.Model) -> keras.Model:
     Args:
         model: Sequential or Functional, of registered layers. It is left as it is.
     """
-    config = keras.saving.serialize_keras_object(model)
+    config: Any = keras.saving.serialize_keras_object(model)
     config.pop("compile_config", None)
     clone = keras.saving.deserialize_keras_object(_widened(config))
     for mine, theirs in zip(clone.variables, model.variables, strict=True):
