@@ -91,7 +91,7 @@ def _price_of_proof(proved: Collection[str], calibration: CalibrationReport) -> 
         return ()
     layers = len({a.layer for a in paid})
     return (
-        f"overflow 'proved' took fractional bits from {layers} layer(s) to stay exact in float32, the most from "
+        f"overflow 'proved' took fractional bits from {layers} layer(s) to stay exact in float32, most from "
         f"{paid[0].layer} ({paid[0].part}, {paid[0].bits} bits): if that costs accuracy, let it saturate "
         f"(Rule(path='{paid[0].layer}', overflow='sat'))",
     )
