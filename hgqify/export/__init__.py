@@ -5,14 +5,14 @@ Write
 Simulate
     compile_project, CSimulation, compiler
 Compare
-    compare, compare_weights, Comparison, CheckReport, Place, random_inputs
+    compare, compare_weights, Comparison, CheckReport, Place, random_batches, random_inputs
 """
 
 from hgqify.export.check import compare
 from hgqify.export.compare import CheckReport, Comparison, Place
 from hgqify.export.csim import CSimulation, compile_project, compiler
 from hgqify.export.project import BACKENDS, IO_TYPES, ProjectOptions, refuse_unprintable, write_project
-from hgqify.export.stimuli import random_inputs
+from hgqify.export.stimuli import random_batches, random_inputs
 from hgqify.export.weights import compare_weights
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "compare_weights",
     "compile_project",
     "compiler",
+    "random_batches",
     "random_inputs",
     "refuse_unprintable",
     "write_project",
