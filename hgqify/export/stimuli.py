@@ -7,7 +7,7 @@ batches are drawn before or after it, and memory is bounded by the batch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,11 +28,11 @@ _SPECIAL = np.array(
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Grid:
-    """Codes of one quantizer on a model input, element by element; where it zeroes, -128..127 of 2**-7.
+class _Grids:
+    """Codes of the quantizers on a model input; where they zero, -128..127 of 2**-7.
 
     Attributes:
-        low, high: the smallest and the largest code.
+        low, high: the smallest and the largest code, (quantizers, *shape).
         lsb: value of one code.
         reach: how far outside the range the values of one kind go, as a multiple of it.
     """
@@ -41,6 +41,18 @@ class _Grid:
     high: np.ndarray
     lsb: np.ndarray
     reach: float
+
+    def of(self, rng: np.random.Generator, samples: int) -> _Grids:
+        """One of the quantizers at random for each sample: (samples, *shape)."""
+        chosen = rng.integers(len(self.low), size=samples)
+        return replace(self, low=self.low[chosen], high=self.high[chosen], lsb=self.lsb[chosen])
+
+    def at_one(self, rng: np.random.Generator) -> _Grids:
+        """One element at random of each sample: (samples,)."""
+        samples = len(self.low)
+        low, high, lsb = (a.reshape(samples, -1) for a in (self.low, self.high, self.lsb))
+        place = np.arange(samples), rng.integers(low.shape[1], size=samples)
+        return replace(self, low=low[place], high=high[place], lsb=lsb[place])
 
 
 def random_batches(
@@ -75,13 +87,12 @@ def random_batches(
     """
     if batch < 1:
         raise DataError("a batch needs at least one sample", received=f"batch={batch}")
-    inputs = [(program.by_name[name].shape, _grids(program, name, reach)) for name in program.inputs]
+    inputs = [_grids(program, name, reach) for name in program.inputs]
     for number, start in enumerate(range(0, samples, batch)):
-        rows = range(start, min(start + batch, samples))
         yield tuple(
-            # A generator for each input: the first rows are the same, however many follow.
-            _draw(np.random.default_rng((seed, number, position)), rows, shape, grids)
-            for position, (shape, grids) in enumerate(inputs)
+            # Drawn whole: the last batch begins as it would if more samples followed.
+            _draw(np.random.default_rng((seed, number, position)), start, batch, grids)[: samples - start]
+            for position, grids in enumerate(inputs)
         )
 
 
@@ -95,31 +106,33 @@ def random_inputs(
     return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
 
-def _grids(program: Program, name: str, reach: float) -> list[_Grid]:
-    """The grids of all quantizers that read a model input."""
+def _grids(program: Program, name: str, reach: float) -> _Grids:
+    """The grids of all quantizers that read a model input; the substitute for zero bits if none does."""
     shape = program.by_name[name].shape
-    grids = []
-    for consumer in program.consumers[name]:
-        if not isinstance(op := consumer.op, ops.Quantize):
-            continue
-        k, i, f = (np.broadcast_to(np.asarray(a, np.int64), shape) for a in (op.k, op.i, op.f))
-        alive = k + i + f > 0
-        k, i, f = np.where(alive, k, 1), np.where(alive, i, 0), np.where(alive, f, 7)
-        codes = np.ldexp(1.0, i + f)
-        grids.append(_Grid(low=-codes * k, high=codes - 1, lsb=np.ldexp(1.0, -f), reach=reach))
-    return grids
+    formats = [(c.op.k, c.op.i, c.op.f) for c in program.consumers[name] if isinstance(c.op, ops.Quantize)]
+    k, i, f = (
+        np.stack([np.broadcast_to(np.asarray(a, np.int64), shape) for a in column])
+        for column in zip(*(formats or [(0, 0, 0)]), strict=True)
+    )
+    alive = k + i + f > 0
+    k, i, f = np.where(alive, k, 1), np.where(alive, i, 0), np.where(alive, f, 7)
+    codes = np.ldexp(1.0, i + f)
+    return _Grids(low=-codes * k, high=codes - 1, lsb=np.ldexp(1.0, -f), reach=reach)
 
 
-def _draw(rng: np.random.Generator, rows: range, shape: tuple[int, ...], grids: list[_Grid]) -> np.ndarray:
-    values = np.empty((len(rows), *shape), np.float32)
-    for n, row in enumerate(rows):
-        grid = grids[int(rng.integers(len(grids)))]
-        kind = row % (len(_KINDS) + 1)
-        if kind < len(_KINDS):
-            values[n] = _float32(_KINDS[kind](rng, grid))
-        else:
-            one = _float32(_KINDS[int(rng.integers(len(_KINDS)))](rng, grid)).ravel()
-            values[n] = one[int(rng.integers(one.size))] if one.size else 0
+def _draw(rng: np.random.Generator, start: int, samples: int, grids: _Grids) -> np.ndarray:
+    """Samples number ``start`` and on: each of the next kind."""
+    values = np.empty((samples, *grids.low.shape[1:]), np.float32)
+    kinds = np.arange(start, start + samples) % (len(_KINDS) + 1)
+    for number, draw in enumerate(_KINDS):
+        rows = np.flatnonzero(kinds == number)
+        values[rows] = _float32(draw(rng, grids.of(rng, len(rows))))
+    rows = np.flatnonzero(kinds == len(_KINDS))
+    if values.size:
+        one = grids.of(rng, len(rows)).at_one(rng)
+        columns = np.stack([_float32(draw(rng, one)) for draw in _KINDS])
+        chosen = columns[rng.integers(len(_KINDS), size=len(rows)), np.arange(len(rows))]
+        values[rows] = chosen.reshape(-1, *(1,) * (values.ndim - 1))
     return values
 
 
@@ -128,36 +141,36 @@ def _float32(values: np.ndarray) -> np.ndarray:
     return np.clip(values, -_LARGEST, _LARGEST).astype(np.float32)
 
 
-def _inside(rng: np.random.Generator, grid: _Grid) -> np.ndarray:
+def _inside(rng: np.random.Generator, grid: _Grids) -> np.ndarray:
     return grid.lsb * rng.uniform(grid.low, grid.high + 1)
 
 
-def _on_codes(rng: np.random.Generator, grid: _Grid) -> np.ndarray:
+def _on_codes(rng: np.random.Generator, grid: _Grids) -> np.ndarray:
     code = np.floor(rng.uniform(grid.low, grid.high + 1))
     return grid.lsb * (code + rng.integers(0, 2, code.shape) / 2)
 
 
-def _beside_codes(rng: np.random.Generator, grid: _Grid) -> np.ndarray:
+def _beside_codes(rng: np.random.Generator, grid: _Grids) -> np.ndarray:
     values = _float32(_on_codes(rng, grid))
     return np.nextafter(values, np.where(rng.random(values.shape) < 0.5, -np.inf, np.inf).astype(np.float32))
 
 
-def _at_ends(rng: np.random.Generator, grid: _Grid) -> np.ndarray:
+def _at_ends(rng: np.random.Generator, grid: _Grids) -> np.ndarray:
     end = np.where(rng.random(grid.low.shape) < 0.5, grid.low, grid.high)
     return grid.lsb * (end + rng.integers(-2, 3, end.shape) / 2)
 
 
-def _outside(rng: np.random.Generator, grid: _Grid) -> np.ndarray:
+def _outside(rng: np.random.Generator, grid: _Grids) -> np.ndarray:
     centre, radius = (grid.low + grid.high) / 2, (grid.high - grid.low + 1) / 2
     return grid.lsb * (centre + radius * grid.reach * rng.uniform(-1, 1, centre.shape))
 
 
-def _far(rng: np.random.Generator, grid: _Grid) -> np.ndarray:
+def _far(rng: np.random.Generator, grid: _Grids) -> np.ndarray:
     shape = grid.low.shape
     exponent = rng.integers(-_FAR_EXPONENT, _FAR_EXPONENT + 1, shape)
     values = np.ldexp(rng.uniform(-1, 1, shape), exponent)
     return np.where(rng.random(shape) < 0.25, rng.choice(_SPECIAL, shape), values)
 
 
-_Kind = Callable[[np.random.Generator, _Grid], np.ndarray]
+_Kind = Callable[[np.random.Generator, _Grids], np.ndarray]
 _KINDS: tuple[_Kind, ...] = (_inside, _on_codes, _beside_codes, _at_ends, _outside, _far)

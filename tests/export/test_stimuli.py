@@ -99,6 +99,16 @@ def test_every_quantizer_on_an_input_is_served():
     assert {-256.0, 240.0, 2.0**-9, 2.0**-3 - 2.0**-9} <= set(x.ravel().tolist())
 
 
+def test_an_input_that_nobody_reads_gets_numbers_too():
+    b = programs.Builder()
+    b("x", Input(), "", (2,))
+    b("y", Input(), "", (3,))
+    b("q", programs.quantize(1, 2, 3), "x", (2,))
+    x, y = random_inputs(b.program("q"), 50)
+    assert (x.shape, y.shape) == ((50, 2), (50, 3))
+    assert len(np.unique(y)) > 50
+
+
 def quantizers_on_inputs():
     """A model of one quantizer per input: all modes that an input may have, formats of all sorts."""
     formats = [(1, 2, 5), (0, 3, 6), (1, -3, 9), (1, 9, -4), (1, 20, 3), (1, 0, 1), (0, 0, 1), (1, I, F)]
