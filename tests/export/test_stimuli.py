@@ -110,20 +110,27 @@ def test_an_input_that_nobody_reads_gets_numbers_too():
 
 
 def quantizers_on_inputs():
-    """A model of one quantizer per input: all modes that an input may have, formats of all sorts."""
-    formats = [(1, 2, 5), (0, 3, 6), (1, -3, 9), (1, 9, -4), (1, 20, 3), (1, 0, 1), (0, 0, 1), (1, I, F)]
+    """A model of inputs with one quantizer or two: all modes an input may have, formats of all sorts."""
+    formats = [(1, 2, 5), (0, 3, 6), (1, -3, 9), (1, 9, -4), (1, 20, 3), (1, 4, 20), (0, 0, 1), (1, I, F)]
     modes = itertools.cycle(itertools.product(("TRN", "RND"), ("WRAP", "SAT", "SAT_SYM")))
+    alone = [[(*form, *mode)] for form, mode in zip(formats * 3, modes, strict=False)]
+    together = [
+        [(1, 2, 9, "TRN", "SAT"), (0, 7, -2, "RND", "SAT")],
+        [(1, 2, 3, "RND", "WRAP"), (1, 5, 7, "TRN", "WRAP")],
+        [(1, I, F, "RND", "SAT_SYM"), (1, 3, 3, "RND", "SAT")],
+    ]
     inputs, outputs = [], []
-    for position, ((k, i, f), (rounding, overflow)) in enumerate(zip(formats * 3, modes, strict=False)):
+    for position, quantizers in enumerate(alone + together):
         x = keras.Input((4,), name=f"x{position}")
-        axes = {"heterogeneous_axis": (1,)} if np.ndim(i) else {"homogeneous_axis": (0, 1)}
-        settings = QuantizerConfig(
-            "kif", k0=k, i0=0, f0=0, round_mode=rounding, overflow_mode=overflow, trainable=False, **axes
-        )
-        layer = Quantize(iq_conf=settings)
         inputs.append(x)
-        outputs.append(layer(x))
-        set_widths(layer, i, f)
+        for k, i, f, rounding, overflow in quantizers:
+            axes = {"heterogeneous_axis": (1,)} if np.ndim(i) else {"homogeneous_axis": (0, 1)}
+            settings = QuantizerConfig(
+                "kif", k0=k, i0=0, f0=0, round_mode=rounding, overflow_mode=overflow, trainable=False, **axes
+            )
+            layer = Quantize(iq_conf=settings)
+            outputs.append(layer(x))
+            set_widths(layer, i, f)
     return keras.Model(inputs, outputs)
 
 
@@ -144,4 +151,4 @@ def test_keras_and_c_simulation_follow_the_reference_everywhere(tmp_path):
             program, random_batches(program, 700, seed=3), name="x", model=model, simulation=simulation
         )
     assert [(c.what, c.differing, c.place) for c in found] == [("Keras", 0, None), ("C simulation", 0, None)]
-    assert found[0].codes == 700 * 24 * 4
+    assert found[0].codes == 700 * 30 * 4
