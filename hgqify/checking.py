@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,22 +14,41 @@ import keras
 import numpy as np
 
 from hgqify import graph
-from hgqify.errors import ExportError
+from hgqify.data import Source
+from hgqify.errors import DataError, ExportError
 from hgqify.export import (
     CheckReport,
-    Comparison,
     compare,
+    compare_programs,
     compare_weights,
     compile_project,
     compiler,
-    random_inputs,
+    compiler_version,
+    random_batches,
 )
 from hgqify.opening import open_for
-from hgqify.precision import Program, from_npz
+from hgqify.precision import Program, from_npz, lower
 from hgqify.progress import Event, Progress, TextProgress
+from hgqify.reference import Interpreter
 from hgqify.result import MODEL_FILE, PROGRAM_FILE, PROJECT_FOLDER
+from hgqify.version import versions
 
 _BATCH = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stimulus:
+    """Inputs to compare on.
+
+    Attributes:
+        name: for the report.
+        total: samples; None where only a pass would tell.
+        batches: a new pass over them, in batches of bounded size.
+    """
+
+    name: str
+    total: int | None
+    batches: Callable[[], Iterator[Sequence[np.ndarray]]]
 
 
 def check(
@@ -45,10 +65,14 @@ def check(
 ) -> CheckReport:
     """Compare Keras, the integer reference and C simulation of a saved result, code for code.
 
+    The integers of the saved model must also be those of program.npz, each of them, and the weights for
+    synthesis those for C simulation: that is compared without any input. Everything else is streamed;
+    memory is bounded by the batch, whatever ``random`` and the size of the data.
+
     Args:
         directory: what `Result.save` wrote.
         data: inputs to compare on, as for `convert`; None for random inputs only.
-        random: number of random inputs, a quarter of them up to four times beyond the calibrated range.
+        random: number of random inputs, see `hgqify.export.random_batches`.
         limit: compare on the first so many samples of the data.
         key, allow_pickle: as for `convert`.
         csim: run C simulation; None: if there is a C++ compiler.
@@ -56,7 +80,7 @@ def check(
         progress: hears of every batch; None shows a bar on standard error.
 
     Returns:
-        The comparisons; ``exact`` says whether all codes are equal.
+        The comparisons; ``exact`` says whether all codes are equal, ``to_dict`` everything.
 
     Raises:
         HgqifyError: the folder is no result, the data does not fit, or C simulation was asked for and
@@ -65,18 +89,28 @@ def check(
     show = TextProgress() if progress is None else progress
     folder = Path(directory)
     model, program = _saved(folder)
-    stimuli: list[tuple[str, int | None, Iterable[Sequence[np.ndarray]]]] = []
+    batch = min(_BATCH, Interpreter(program).batch_size)
+    stimuli: list[_Stimulus] = []
     if data is not None:
         source = open_for(model, data, key=key, allow_pickle=allow_pickle)
-        total = source.samples if limit is None or source.samples is None else min(limit, source.samples)
-        name = Path(data).name if isinstance(data, str | os.PathLike) else "the data"
-        stimuli.append((name, total, (b.inputs for b in source.batches(_BATCH, limit=limit))))
+        stimuli.append(_of_data(source, _name(data), batch, limit))
     if random:
-        inputs = random_inputs(program, random, seed=seed)
-        parts = ([x[n : n + _BATCH] for x in inputs] for n in range(0, random, _BATCH))
-        stimuli.append(("random inputs", random, parts))
+        stimuli.append(
+            _Stimulus(
+                name="random inputs",
+                total=random,
+                batches=partial(random_batches, program, random, batch=batch, seed=seed),
+            )
+        )
+    if not stimuli:
+        raise DataError("there is nothing to compare on", remedy="give data, or let random be above 0")
     notes: list[str] = []
-    comparisons: list[Comparison] = []
+    # By itself: random inputs need not hit a number that is wrong.
+    comparisons = [
+        compare_programs(program, lower(model), what=f"integers of {MODEL_FILE}", against=PROGRAM_FILE)
+    ]
+    if (folder / PROJECT_FOLDER).is_dir():
+        comparisons += compare_weights(folder / PROJECT_FOLDER, program)
     with contextlib.ExitStack() as stack:
         simulation = None
         if csim is None and compiler() is None:
@@ -85,18 +119,51 @@ def check(
             show(Event(stage="compile C simulation", done=0, total=1, unit="projects"))
             simulation = stack.enter_context(compile_project(folder / PROJECT_FOLDER))
             show(Event(stage="compile C simulation", done=1, total=1, unit="projects"))
-        if (folder / PROJECT_FOLDER).is_dir():
-            comparisons += compare_weights(folder / PROJECT_FOLDER, program)
-        for name, total, batches in stimuli:
+        for stimulus in stimuli:
             comparisons += compare(
                 program,
-                batches,
-                name=name,
+                stimulus.batches(),
+                name=stimulus.name,
                 model=model,
                 simulation=simulation,
-                progress=partial(_show_check, show, total),
+                progress=partial(_show_check, show, stimulus.total),
             )
-    return CheckReport(comparisons=tuple(comparisons), notes=tuple(notes))
+    return CheckReport(
+        comparisons=tuple(comparisons),
+        notes=tuple(notes),
+        settings={
+            "directory": str(folder),
+            "model": program.name,
+            "data": None if data is None else _name(data),
+            "limit": limit,
+            "random": random,
+            "seed": seed,
+            "batch": batch,
+            "csim": simulation is not None,
+        },
+        versions=_versions(simulation is not None),
+    )
+
+
+def _of_data(source: Source, name: str, batch: int, limit: int | None) -> _Stimulus:
+    """The first batch is read at once: most of what can be wrong with data shows before minutes of work."""
+    total = source.samples if limit is None or source.samples is None else min(limit, source.samples)
+
+    def batches() -> Iterator[Sequence[np.ndarray]]:
+        return (b.inputs for b in source.batches(batch, limit=limit))
+
+    next(batches(), None)
+    return _Stimulus(name=name, total=total, batches=batches)
+
+
+def _name(data: Any) -> str:
+    return Path(data).name if isinstance(data, str | os.PathLike) else "the data"
+
+
+def _versions(simulated: bool) -> dict[str, str]:
+    backend = keras.backend.backend()
+    found = versions("hgqify", "keras", backend, "numpy", "hls4ml")
+    return {**found, "backend": backend, **({"compiler": compiler_version()} if simulated else {})}
 
 
 def _show_check(show: Progress, total: int | None, done: int) -> None:

@@ -54,6 +54,27 @@ def _check_writable(parent: Path, path: Path) -> None:
     probe.rmdir()
 
 
+def check_file_target(target: str | os.PathLike[str]) -> Path:
+    """Check, before any work, that `atomic_write` can write a file.
+
+    Args:
+        target: file to be written; one that exists will be replaced.
+
+    Returns:
+        The absolute path, with links followed.
+
+    Raises:
+        ExportError: it is a folder, its folder does not exist, or cannot be written to.
+    """
+    path = Path(target).expanduser().resolve()
+    if path.is_dir():
+        raise ExportError("the output is a folder", where=str(path), remedy="give the name of a file")
+    if not path.parent.is_dir():
+        raise _unwritable(path, "there is no such folder")
+    _check_writable(path.parent, path)
+    return path
+
+
 def _check_replaceable(path: Path, force: bool, marker: str | None) -> None:
     if not any(path.iterdir()):
         return

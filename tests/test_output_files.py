@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hgqify.errors import ExportError
-from hgqify.files import atomic_directory, atomic_write, check_target
+from hgqify.files import atomic_directory, atomic_write, check_file_target, check_target
 
 MARKER = "report.json"
 
@@ -161,3 +161,21 @@ def test_atomic_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         atomic_write(path, "3")
     assert path.read_bytes() == b"2"
     assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_a_file_that_cannot_be_written_is_refused_early(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert check_file_target(tmp_path / "a.json") == (tmp_path / "a.json").resolve()
+    assert not os.listdir(tmp_path)
+    with pytest.raises(ExportError, match="is a folder"):
+        check_file_target(tmp_path)
+    with pytest.raises(ExportError, match="no such folder"):
+        check_file_target(tmp_path / "none" / "a.json")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(ExportError, match="Read-only"):
+        check_file_target(tmp_path / "a.json")

@@ -4,7 +4,11 @@ from pathlib import Path
 
 import click
 
-from hgqify.cli.options import csim_option, data_options, given, library, seed_option, single
+from hgqify.cli.options import csim_option, data_options, given, library, quiet_option, seed_option, single
+from hgqify.files import atomic_write, check_file_target
+from hgqify.progress import no_progress
+
+_STDOUT = "-"
 
 
 @click.command()
@@ -19,10 +23,19 @@ from hgqify.cli.options import csim_option, data_options, given, library, seed_o
     default=200,
     show_default=True,
     metavar="N",
-    help="Compare on N random inputs too, drawn four times beyond the calibrated range.",
+    help="Compare on N random inputs too: in range, on ties, at the ends, far outside.",
 )
 @csim_option
 @seed_option
+@click.option(
+    "--json",
+    "json_target",
+    is_flag=False,
+    flag_value=_STDOUT,
+    metavar="[FILE]",
+    help="Write everything as JSON to FILE, or as the only output to stdout (no FILE, or -).",
+)
+@quiet_option
 @click.pass_context
 def check(
     ctx: click.Context,
@@ -35,23 +48,41 @@ def check(
     random: int,
     csim: bool | None,
     seed: int | None,
+    json_target: str | None,
+    quiet: bool,
 ) -> None:
     """Compare Keras, the integer reference and C simulation of the result in DIR, code for code.
 
     Exit status 0: all codes are equal. 1: some differ; the first layer and element are named. 2: misuse.
+    Data and random inputs are streamed: memory does not grow with their number.
 
     \b
     Examples:
       hgqify check model_hgq --data fixtures/kws/holdout.npz
       hgqify check model_hgq --random 1000 --seed 1
+      hgqify check model_hgq --data fixtures/kws/holdout.npz --quiet --json check.json
     """
     if data is None and random == 0:
         raise click.UsageError("There is nothing to compare on: give --data FILE, or --random above 0.", ctx)
+    if json_target not in (None, _STDOUT):
+        check_file_target(json_target)
     report = library().check(
         directory,
         data=data,
         random=random,
-        **given(key=single(key), allow_pickle=allow_pickle, limit=limit, csim=csim, seed=seed),
+        **given(
+            key=single(key),
+            allow_pickle=allow_pickle,
+            limit=limit,
+            csim=csim,
+            seed=seed,
+            progress=no_progress if quiet else None,
+        ),
     )
-    click.echo(report.summary())
+    if json_target == _STDOUT:
+        click.echo(report.to_json())
+    else:
+        if json_target is not None:
+            atomic_write(json_target, report.to_json() + "\n")
+        click.echo(report.summary())
     ctx.exit(0 if report.exact else 1)

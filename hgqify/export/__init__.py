@@ -3,16 +3,18 @@
 Write
     write_project, refuse_unprintable, ProjectOptions, BACKENDS, IO_TYPES
 Simulate
-    compile_project, CSimulation, compiler
+    compile_project, CSimulation, compiler, compiler_version
 Compare
-    compare, compare_weights, Comparison, CheckReport, Place, random_inputs
+    compare, Computation, compare_programs, compare_weights, random_batches, random_inputs
+    Comparison, CheckReport, Place, Mismatch
 """
 
-from hgqify.export.check import compare
-from hgqify.export.compare import CheckReport, Comparison, Place
-from hgqify.export.csim import CSimulation, compile_project, compiler
+from hgqify.export.check import Computation, compare
+from hgqify.export.compare import CheckReport, Comparison, Mismatch, Place
+from hgqify.export.csim import CSimulation, compile_project, compiler, compiler_version
+from hgqify.export.programs import compare_programs
 from hgqify.export.project import BACKENDS, IO_TYPES, ProjectOptions, refuse_unprintable, write_project
-from hgqify.export.stimuli import random_inputs
+from hgqify.export.stimuli import random_batches, random_inputs
 from hgqify.export.weights import compare_weights
 
 __all__ = [
@@ -21,12 +23,17 @@ __all__ = [
     "CSimulation",
     "CheckReport",
     "Comparison",
+    "Computation",
+    "Mismatch",
     "Place",
     "ProjectOptions",
     "compare",
+    "compare_programs",
     "compare_weights",
     "compile_project",
     "compiler",
+    "compiler_version",
+    "random_batches",
     "random_inputs",
     "refuse_unprintable",
     "write_project",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -22,6 +23,52 @@ Run = Callable[[Inputs], Inputs]
 Locate = Callable[[Inputs], "Place | None"]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Computation:
+    """Something that must give the reference's codes.
+
+    Attributes:
+        what: its name, for the report.
+        run: inputs, one array (samples, *shape) per model input, to outputs in the program's order.
+        locate: the first inner place in which one sample differs; None where only the outputs are known.
+    """
+
+    what: str
+    run: Run
+    locate: Locate | None = None
+
+
+def keras_computation(program: Program, model: Any) -> Computation:
+    """A Keras model of Q layers; its outputs in flat order are the program's."""
+    return Computation(what="Keras", run=KerasRun(model), locate=partial(locate_keras, program, model))
+
+
+def csim_computation(program: Program, simulation: CSimulation) -> Computation:
+    """A compiled project."""
+    return Computation(
+        what="C simulation", run=simulation.run, locate=partial(locate_csim, program, simulation)
+    )
+
+
+class KerasRun:
+    """Runs a Keras model on batches that are filled up to the largest one so far.
+
+    Keras compiles a program for every batch size: the last, smaller batch would cost another compilation.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._rows = 0
+
+    def __call__(self, inputs: Inputs) -> Inputs:
+        count = len(inputs[0])
+        self._rows = max(self._rows, count)
+        missing = self._rows - count
+        if missing and count:
+            inputs = [np.concatenate([x, np.repeat(x[-1:], missing, axis=0)]) for x in inputs]
+        return [y[:count] for y in predict(self._model, inputs)]
+
+
 def compare(
     program: Program,
     batches: Iterable[Inputs],
@@ -29,9 +76,10 @@ def compare(
     name: str,
     model: Any | None = None,
     simulation: CSimulation | None = None,
+    others: Sequence[Computation] = (),
     progress: Progress | None = None,
 ) -> tuple[Comparison, ...]:
-    """Compare a Keras model and a C simulation with the reference, batch by batch.
+    """Compare a Keras model, a C simulation and whatever else with the reference, batch by batch.
 
     Args:
         program: annotated fixed program: the reference.
@@ -39,31 +87,31 @@ def compare(
         name: what the inputs are, for the report.
         model: Keras model of Q layers; its outputs in flat order are the program's.
         simulation: compiled project.
+        others: further computations.
         progress: told the number of samples so far, after every batch.
 
     Returns:
-        One comparison for the model and one for the simulation, those that were given.
+        One comparison for the model, one for the simulation, those that were given, and one for each other.
     """
     interpreter = Interpreter(program)
-    computations: list[tuple[Tally, Run, Locate]] = []
-    if model is not None:
-        keras_run, keras_place = partial(predict, model), partial(locate_keras, program, model)
-        computations.append((Tally(what="Keras"), keras_run, keras_place))
-    if simulation is not None:
-        computations.append(
-            (Tally(what="C simulation"), simulation.run, partial(locate_csim, program, simulation))
-        )
+    computations = [
+        *([] if model is None else [keras_computation(program, model)]),
+        *([] if simulation is None else [csim_computation(program, simulation)]),
+        *others,
+    ]
+    tallies = [Tally(what=computation.what) for computation in computations]
     seen = 0
     for batch in batches:
         arrays = [np.asarray(x, np.float32) for x in batch]
         expected = [o.values for o in interpreter(arrays).outputs]
-        for tally, compute, locate in computations:
-            found = compute(arrays)
+        for tally, computation in zip(tallies, computations, strict=True):
+            found = computation.run(arrays)
             bad = [tally.add(a, b) for a, b in zip(expected, found, strict=True)]
             tally.samples += len(arrays[0])
             if tally.place is None and any(len(b) for b in bad):
                 sample = int(min(b[0] for b in bad if len(b)))
-                place = locate([x[sample : sample + 1] for x in arrays])
+                one = [x[sample : sample + 1] for x in arrays]
+                place = None if computation.locate is None else computation.locate(one)
                 tally.place = _moved(place or _at_output(program, expected, found, sample), seen + sample)
         seen += len(arrays[0])
         if progress is not None:
@@ -72,7 +120,7 @@ def compare(
         Comparison(
             what=t.what, inputs=name, samples=t.samples, codes=t.codes, differing=t.differing, place=t.place
         )
-        for t, _, _ in computations
+        for t in tallies
     )
 
 

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from hgqify.errors import BitExactnessError
+
+SCHEMA = 1
+"""Version of the layout of `CheckReport.to_dict`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +43,32 @@ class Place:
         return (
             f"first difference in {where} (node {self.node}), sample {self.sample}, element {self.index}: "
             f"reference {self.expected!r}, found {self.found!r}, {self.codes:g} codes apart"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mismatch:
+    """What two descriptions of one computation first disagree about.
+
+    Attributes:
+        layer: path of the Keras layer (empty if it is no layer's matter).
+        node: name of the node in the fixed program.
+        what: the setting, or the constant and its element.
+        expected: by the reference.
+        found: by what is compared with it.
+    """
+
+    layer: str
+    node: str
+    what: str
+    expected: str
+    found: str
+
+    def __str__(self) -> str:
+        where = self.layer or self.node
+        return (
+            f"first difference in {where} (node {self.node}), {self.what}: "
+            f"reference {self.expected}, found {self.found}"
         )
 
 
@@ -93,18 +127,31 @@ class Tally:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Result of comparing one computation with the integer reference on one set of inputs."""
+    """Result of comparing one computation with a reference on one set of inputs.
+
+    Attributes:
+        what: what is compared.
+        inputs: on which inputs; empty where what is compared takes none.
+        samples: how many, counted in ``unit``.
+        codes: how many integers were compared.
+        differing: how many of them differ.
+        place: the first that differs.
+        reference: what it is compared with.
+        unit: what ``samples`` counts.
+    """
 
     what: str
     inputs: str
     samples: int
     codes: int
     differing: int
-    place: Place | None = None
+    place: Place | Mismatch | None = None
+    reference: str = "reference"
+    unit: str = "samples"
 
     def __str__(self) -> str:
-        text = f"{self.what} = reference on {self.inputs}: "
-        text += f"{self.differing} of {self.codes} codes differ ({self.samples} samples)"
+        text = f"{self.what} = {self.reference}" + (f" on {self.inputs}" if self.inputs else "")
+        text += f": {self.differing} of {self.codes} codes differ ({self.samples} {self.unit})"
         return text + (f"\n  {self.place}" if self.place else "")
 
 
@@ -115,10 +162,14 @@ class CheckReport:
     Attributes:
         comparisons: one per computation and set of inputs.
         notes: what was not compared, and why.
+        settings: what was checked and how: the options of the check by name, seed included.
+        versions: of hgqify and of what it ran on, by name.
     """
 
     comparisons: tuple[Comparison, ...]
     notes: tuple[str, ...] = field(default=())
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def exact(self) -> bool:
@@ -137,6 +188,22 @@ class CheckReport:
         lines.append("exact: every code is equal" if self.exact else "NOT EXACT")
         return "\n".join(lines)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain values, for JSON; ``schema`` grows when the meaning of a key changes."""
+        return {
+            "schema": SCHEMA,
+            "exact": self.exact,
+            "codes": self.codes,
+            "comparisons": [_plain(c) for c in self.comparisons],
+            "notes": list(self.notes),
+            "settings": dict(self.settings),
+            "versions": dict(self.versions),
+        }
+
+    def to_json(self) -> str:
+        """`to_dict` as JSON text. What no JSON number says (an infinite value) is a string."""
+        return json.dumps(_speakable(self.to_dict()), indent=2, allow_nan=False)
+
     def raise_if_different(self) -> None:
         """Raise if anything differed.
 
@@ -146,3 +213,20 @@ class CheckReport:
         failed = [str(c) for c in self.comparisons if c.differing]
         if failed:
             raise BitExactnessError("computations that must agree differ:\n" + "\n".join(failed))
+
+
+def _plain(comparison: Comparison) -> dict[str, Any]:
+    values = dataclasses.asdict(comparison)
+    if comparison.place is not None:
+        values["place"] |= {"text": str(comparison.place)}
+    return values
+
+
+def _speakable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _speakable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_speakable(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value

@@ -11,6 +11,7 @@ import json
 import math
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,12 +24,24 @@ import numpy as np
 from hgqify.errors import ExportError
 from hgqify.export.project import LAYOUT_FILE
 
+# Most that is sent, or answered, at a time: memory stays bounded whatever the batch.
+_REQUEST_BYTES = 1 << 24
+
 _WORKER = Path(__file__).with_name("csim_worker.py")
 
 
 def compiler() -> str | None:
     """Path of the C++ compiler, None if there is none."""
     return shutil.which("g++")
+
+
+def compiler_version() -> str:
+    """The first line the C++ compiler says about itself, 'unknown' if there is none."""
+    path = compiler()
+    if path is None:
+        return "unknown"
+    done = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
+    return next(iter(done.stdout.splitlines()), "unknown")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +96,9 @@ class CSimulation:
             "outputs": [math.prod(shape) for shape in layout.outputs],
             "traced": {name: math.prod(shape) for name, shape in layout.traced.items()},
         }
+        widest = max(sum(described["inputs"]), sum(described["outputs"]), 1)
+        # The worker holds a request and its answer whole; it answers when it has read the request.
+        self._rows = max(1, _REQUEST_BYTES // (8 * widest))
         self._process = subprocess.Popen(
             [sys.executable, "-P", str(_WORKER), str(library), json.dumps(described)],
             stdin=subprocess.PIPE,
@@ -99,8 +115,14 @@ class CSimulation:
         Raises:
             ExportError: the C++ code aborted.
         """
-        samples = self._request("run", inputs)
-        return tuple(self._read((samples, *shape)) for shape in self.layout.outputs)
+        samples = len(inputs[0])
+        outputs = tuple(np.empty((samples, *shape)) for shape in self.layout.outputs)
+        for start in range(0, samples, self._rows):
+            part = [x[start : start + self._rows] for x in inputs]
+            count = self._request("run", part)
+            for output, shape in zip(outputs, self.layout.outputs, strict=True):
+                output[start : start + count] = self._read((count, *shape))
+        return outputs
 
     def trace(self, inputs: Sequence[np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
         """Value of every traced layer, one dictionary per sample.
@@ -108,11 +130,14 @@ class CSimulation:
         Raises:
             ExportError: the C++ code aborted.
         """
-        for _ in range(self._request("trace", inputs)):
+        # One by one: a caller that stops early leaves no answer unread.
+        for sample in range(len(inputs[0])):
+            self._request("trace", [x[sample : sample + 1] for x in inputs])
             yield {name: self._read(shape) for name, shape in self.layout.traced.items()}
 
     def close(self) -> None:
-        """End the process and remove the compiled files."""
+        """End the process, whatever it is doing, and remove the compiled files."""
+        self._process.kill()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with contextlib.suppress(OSError):
@@ -153,10 +178,13 @@ class CSimulation:
         self._process.wait()
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        status = self._process.returncode
+        killed = signal.Signals(-status).name if -status in set(signal.Signals) else ""
+        said = lines[-1] if lines else f"exit status {status}"
         return ExportError(
             "the C simulation aborted",
             where=self.layout.project,
-            received=lines[-1] if lines else f"exit status {self._process.returncode}",
+            received=f"{said}, killed by {killed}" if killed else said,
             remedy="the project on disk is damaged, or holds an operation hgqify should have refused",
         )
 

@@ -146,6 +146,24 @@ def test_check_passes_on_other_data(result: Path, inputs: Path) -> None:
 
 
 @needs_compiler
+def test_check_as_json_prints_nothing_else(result: Path, inputs: Path, cache: Path, tmp_path: Path) -> None:
+    """Not even from C++ or a compiler, which do not ask Python where to print."""
+    args = ("--data", inputs / "holdout.npy", "--random", 70, "--seed", 3, "--quiet", "--json")
+    done = hgqify_command("check", result, *args, where=tmp_path, cache=cache)
+    assert (done.returncode, done.stderr) == (0, "")
+    told = json.loads(done.stdout)
+    assert told["exact"] is True
+    assert [(c["what"], c["inputs"], c["samples"], c["differing"]) for c in told["comparisons"][1:]] == [
+        ("Keras", "holdout.npy", 200, 0),
+        ("C simulation", "holdout.npy", 200, 0),
+        ("Keras", "random inputs", 70, 0),
+        ("C simulation", "random inputs", 70, 0),
+    ]
+    assert told["settings"]["seed"] == 3
+    assert told["versions"]["compiler"] != "unknown"
+
+
+@needs_compiler
 def test_check_names_a_flipped_weight(result: Path, inputs: Path) -> None:
     weights = sorted((result / "hls" / "firmware" / "weights").glob("w*.txt"))[0]
     first, rest = weights.read_text().split(",", 1)
@@ -169,9 +187,12 @@ def test_check_finds_another_model(result: Path, inputs: Path) -> None:
 
 
 def test_check_without_csim_says_so(result: Path) -> None:
-    status, stdout, _ = in_process("check", result, "--no-csim", "--random", 20)
+    target = result.parent / "check.json"
+    status, stdout, _ = in_process("check", result, "--no-csim", "--random", 20, "--json", target)
     assert status == 0
     assert "C simulation" not in stdout
+    assert "integers of model.keras = program.npz: 0 of " in stdout
+    assert json.loads(target.read_text())["settings"]["csim"] is False
 
 
 def damage_program(folder: Path) -> None:

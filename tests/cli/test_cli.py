@@ -20,7 +20,7 @@ from hgqify.cli.check import check
 from hgqify.cli.convert import convert
 from hgqify.cli.inspect import inspect
 from hgqify.errors import DataError
-from hgqify.progress import Event, Progress
+from hgqify.progress import Event, Progress, no_progress
 
 COMMANDS = {"convert": convert, "check": check, "inspect": inspect}
 
@@ -65,6 +65,9 @@ class Api:
 
     def summary(self) -> str:
         return "the summary"
+
+    def to_json(self) -> str:
+        return json.dumps({"exact": self.exact})
 
     def named(self, name: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return next((args, options) for called, args, options in self.calls if called == name)
@@ -163,6 +166,33 @@ def test_check(api: Api) -> None:
         (Path("m_hgq"),),
         {"data": "x.npy", "random": 0, "limit": 5, "csim": False},
     )
+
+
+def test_check_as_json(api: Api, tmp_path: Path) -> None:
+    for args in (["--json"], ["--json", "-"]):
+        result = run("check", "m_hgq", *args)
+        assert result.exit_code == 0
+        assert json.loads(result.stdout) == {"exact": True}
+    api.exact = False
+    result = run("check", "m_hgq", "--json", "check.json")
+    assert result.exit_code == 1
+    assert result.output == "the summary\n"
+    assert json.loads((tmp_path / "check.json").read_text()) == {"exact": False}
+    assert os.listdir(tmp_path) == ["check.json"]
+
+
+@pytest.mark.parametrize("target", ["none/check.json", "."])
+def test_json_that_cannot_be_written_is_refused_before_any_work(api: Api, target: str) -> None:
+    result = run("check", "m_hgq", "--json", target)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: ")
+    assert not api.calls
+
+
+def test_check_in_silence(api: Api) -> None:
+    result = run("check", "m_hgq", "--quiet")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "the summary\n", "")
+    assert api.named("check")[1] == {"random": 200, "data": None, "progress": no_progress}
 
 
 def test_inspect(api: Api) -> None:
