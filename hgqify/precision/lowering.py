@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from hgqify.errors import HgqifyError, PrecisionError, RuleError, UnsupportedLayerError
-from hgqify.precision.ops import Input, Op, Quantize
+from hgqify.precision.ops import Input, Op, Quantize, Transpose
 from hgqify.precision.program import Node, Program
 from hgqify.quantizers import Quantizer
 
@@ -152,19 +152,31 @@ class LayerLowering:
             self.quantize(source, iq, role) for source, iq, role in zip(self.inputs, iqs, roles, strict=True)
         )
 
-    def channels_last(self) -> None:
-        """Refuses a layer whose channels come first.
+    @property
+    def _channels_first(self) -> bool:
+        return getattr(self.layer, "data_format", None) == "channels_first"
 
-        Raises:
-            PrecisionError: data_format is 'channels_first'.
-        """
-        if getattr(self.layer, "data_format", None) == "channels_first":
-            raise PrecisionError(
-                "only the layout with channels last can be lowered",
-                where=self.path,
-                received="data_format='channels_first'",
-                remedy="build the model with data_format='channels_last'; the weights stay as they are",
-            )
+    def to_last(self, name: str) -> str:
+        """A tensor in the layer's own layout with the channels moved behind the other axes."""
+        shape = self.shape_of(name)
+        if not self._channels_first or len(shape) < 2:
+            return name
+        perm = (*range(1, len(shape)), 0)
+        return self.add(Transpose(perm=perm), name, shape=(*shape[1:], shape[0]), role="last")
+
+    def from_last(self, name: str) -> str:
+        """The inverse of `to_last`."""
+        shape = self.shape_of(name)
+        if not self._channels_first or len(shape) < 2:
+            return name
+        perm = (len(shape) - 1, *range(len(shape) - 1))
+        return self.add(Transpose(perm=perm), name, shape=(shape[-1], *shape[:-1]), role="first")
+
+    @property
+    def shape_last(self) -> tuple[int, ...]:
+        """Shape of the layer's output with the channels last."""
+        moved = self._channels_first and len(self.shape) > 1
+        return (*self.shape[1:], self.shape[0]) if moved else self.shape
 
 
 LoweringFunction = Callable[[LayerLowering], str]

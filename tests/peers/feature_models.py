@@ -140,6 +140,15 @@ BRANCHES: dict[str, Branch] = {
         ],
     ),
     "Conv3D": one((4, 5, 3, 2), kl.Conv3D, 3, (2, 3, 2), padding="same", strides=(1, 2, 1)),
+    "Conv3D, grouped and dilated": one((4, 5, 5, 4), kl.Conv3D, 6, 2, groups=2, dilation_rate=(2, 2, 1)),
+    "3D pooling": partial(
+        chain,
+        (5, 4, 4, 2),
+        lambda: [kl.MaxPooling3D(2, padding="same"), kl.AveragePooling3D((1, 2, 2)), kl.Dense(3)],
+    ),
+    "3D global pooling": partial(
+        chain, (3, 2, 4, 2), lambda: [kl.Dense(3), kl.GlobalAveragePooling3D(), kl.Dense(3)]
+    ),
     "depthwise, 1D": one((10, 3), kl.DepthwiseConv1D, 3, padding="same"),
     "depthwise, 2D": one((7, 6, 3), kl.DepthwiseConv2D, 3, strides=2, padding="same"),
     "depthwise, multiplier 2": one((7, 6, 3), kl.DepthwiseConv2D, 3, depth_multiplier=2),
@@ -147,7 +156,7 @@ BRANCHES: dict[str, Branch] = {
     "separable, 2D": one((7, 6, 3), kl.SeparableConv2D, 4, 3, depth_multiplier=2),
     "GlobalAveragePooling1D": one((7, 3), kl.GlobalAveragePooling1D),
     "GlobalAveragePooling2D": one((5, 4, 3), kl.GlobalAveragePooling2D),
-    "GlobalMaxPooling2D": one((5, 4, 3), kl.GlobalMaxPooling2D),
+    "GlobalMaxPooling2D": one((2, 2, 3), kl.GlobalMaxPooling2D),
     "GlobalAveragePooling2D, keepdims": one((5, 4, 3), kl.GlobalAveragePooling2D, keepdims=True),
     "concatenation, axis 1 of 1": partial(concatenated, -1, (5,)),
     "concatenation, axis 1 of 2": partial(concatenated, 1, (4, 3)),
@@ -155,6 +164,7 @@ BRANCHES: dict[str, Branch] = {
     "concatenation, axis 1 of 3": partial(concatenated, 1, (3, 4, 2)),
     "concatenation, axis 2 of 3": partial(concatenated, 2, (3, 4, 2)),
     "concatenation, axis 3 of 3": partial(concatenated, 3, (3, 4, 2)),
+    "concatenation, axis 2 of 4": partial(concatenated, 2, (2, 3, 2, 2)),
     "merge of three: Add": partial(merged, "Add", 3),
     "merge of five: Add": partial(merged, "Add", 5),
     "merge of three: Multiply": partial(merged, "Multiply", 3),
