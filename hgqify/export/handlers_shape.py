@@ -162,9 +162,7 @@ def max_pool(node: Node, context: Context) -> list[LayerSpec]:
             attributes[f"pad_{side}"] = amount
     if rank == 1:
         attributes["n_in"], attributes["n_out"] = in_shape[0], node.shape[0]
-    pool = context.spec(
-        node, f"MaxPooling{rank}D", types={"accum": held.plain()}, attributes=attributes
-    )
+    pool = context.spec(node, f"MaxPooling{rank}D", types={"accum": held.plain()}, attributes=attributes)
     if not lifted:
         return [*specs, renamed(pool, inputs=(source,))]
     raised = renamed(

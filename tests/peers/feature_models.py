@@ -204,6 +204,14 @@ BRANCHES: dict[str, Branch] = {
     "TimeDistributed(Conv1D)": partial(
         chain, (3, 8, 2), lambda: [kl.TimeDistributed(kl.Conv1D(3, 3, padding="same"))]
     ),
+    "TimeDistributed, a chain": partial(
+        chain,
+        (3, 5, 4, 2),
+        lambda: [
+            kl.TimeDistributed(layer)
+            for layer in (kl.Conv2D(3, 2, activation="relu"), kl.MaxPooling2D(2), kl.Flatten(), kl.Dense(2))
+        ],
+    ),
     "max-pool 'same' behind relu": partial(
         chain, (7, 5, 3), lambda: [kl.Activation("relu"), kl.MaxPooling2D(2, padding="same")]
     ),
