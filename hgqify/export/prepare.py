@@ -42,7 +42,7 @@ def expand(program: Program) -> Program:
         rank = len(node.shape) - 1
         if isinstance(node.op, _MERGES) and len({writer.shape(name) for name in node.inputs}) > 1:
             _broadcast(node, writer)
-        elif rank == 3 and type(node.op) in _OVER_THREE_AXES:
+        elif rank > 2 and type(node.op) in _OVER_THREE_AXES:
             _OVER_THREE_AXES[type(node.op)](node, writer)
         else:
             writer.nodes[node.name] = node

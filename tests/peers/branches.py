@@ -12,15 +12,23 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from tiny_zoo import tiny_models
 
+from hgqify.calibrate import calibrate
 from hgqify.calling import predict
+from hgqify.convert import convert
 from hgqify.errors import ExportError
 from hgqify.export import ProjectOptions, compile_project, random_inputs, refuse_unprintable, write_project
+from hgqify.graph import read
 from hgqify.layers import refresh
+from hgqify.opening import open_for
 from hgqify.precision import Program, lower
+from hgqify.progress import no_progress
 from hgqify.reference import run
 
 SAMPLES = 200
+CALIBRATED = 64
+IO_TYPES = ("io_parallel", "io_stream")
 
 Branch = Callable[[], tuple[list[keras.KerasTensor], list[keras.KerasTensor]]]
 """Makes the inputs and the outputs of one small model."""
@@ -173,3 +181,14 @@ def join(branches: Mapping[str, Branch], seed: int = 0) -> Joined:
             variable.assign(rng.normal(size=variable.shape) * 0.7)
     refresh(model)
     return Joined(model=model, program=lower(model), places=places)
+
+
+def convert_joined(branches: Mapping[str, Branch], seed: int = 1) -> Joined:
+    """Float branches with random weights, converted and calibrated as `hgqify.convert` does, and lowered."""
+    keras.utils.set_random_seed(seed)
+    model, places = assemble(branches)
+    tiny_models.randomize(model, seed)
+    conversion = convert(read(model))
+    source = open_for(model, tiny_models.inputs(model, CALIBRATED, seed=seed))
+    calibrate(conversion.model, conversion.probe, conversion.sites, source, margin=1, progress=no_progress)
+    return Joined(model=conversion.model, program=lower(conversion.model), places=places)

@@ -142,6 +142,8 @@ def one_tensor_two_outputs() -> Built:
 
 
 NAMES = ("input", "a-b", "c.d", "e f", "1st", "class", "ap_fixed", "Ünit")
+# What hls4ml calls the settings of a layer, among which it keeps the layer's result by its name.
+ATTRIBUTES = ("activation", "n_in", "name", "weight_data", "trace", "accum_t", "reuse_factor", "scale")
 
 
 def odd_names() -> Built:
@@ -151,6 +153,15 @@ def odd_names() -> Built:
     for name in NAMES:
         a = q.QDense(6, iq_conf=conf(1, 2, 5), oq_conf=conf(1, 3, 6), name=name)(a)
     return [x], [a]
+
+
+def names_of_settings() -> Built:
+    """D13: names no peer has trouble with, but a layer of hls4ml may."""
+    x, a = start((6,))
+    for name in ATTRIBUTES:
+        a = q.QDense(6, iq_conf=conf(1, 2, 5), oq_conf=conf(1, 3, 6), name=name)(a)
+    table = q.QActivation("tanh", iq_conf=conf(1, 2, 4), oq_conf=conf(1, 0, 6), name="table_data")
+    return [x], [table(a)]
 
 
 EXACT: dict[str, Branch] = {
@@ -173,6 +184,7 @@ EXACT: dict[str, Branch] = {
     "D13 one quantizer": one_quantizer,
     "D13 one tensor as two outputs": one_tensor_two_outputs,
     "D13 names": odd_names,
+    "D13 names of settings": names_of_settings,
 }
 """By line: exact in both interfaces, but for `PARALLEL_ONLY`; equal to Keras, but for `BEYOND_FLOAT32`."""
 
