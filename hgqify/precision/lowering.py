@@ -23,18 +23,18 @@ _WORDS = """alignas alignof and and_eq asm auto bitand bitor bool break case cat
     typename union unsigned using virtual void volatile wchar_t while xor xor_eq
     input output main std nnet hls ap_fixed ap_ufixed ap_int ap_uint model config data weight bias"""
 # hls4ml keeps a layer's result among the layer's attributes, under the layer's name.
-_ATTRIBUTES = """accum_t activ_param activation algorithm align_corners axis bias bias_data bias_t class_name
-    config_cpp conv_implementation count_pad crop_bottom crop_left crop_right crop_top data_format data_reader depth
-    depth_multiplier depthwise depthwise_data depthwise_t dim direction equation expression filt_height
-    filt_width function_cpp fusible has_high has_low height high high_type implementation in_height
-    in_width include_header index index_t inp0_shape inp1_shape inp_shape input_layers input_shape inputs
-    layer_list line_buffer_codegen low low_type lut_functions mask_fn_codegen mask_kbi n_chan n_filt n_in
-    n_out n_partitions name narrow op out_height out_shape out_width output_layers output_shape outputs
-    overrides pad_bottom pad_left pad_right pad_top parallelization_factor param param_t perm perm_str
-    pointwise pointwise_t pool_height pool_op pool_width precision result_t reuse_factor rounding_mode
-    scale scale_data scale_t shape shift shift_t signed size slope slope_t strategy stride_height
-    stride_width table table_data table_size table_t target_cycles target_shape trace use_beta use_gamma
-    value weight weight_data weight_t width"""
+_ATTRIBUTES = """accum_t activ_param activation algorithm align_corners axis bias bias_data bias_t
+    class_name config_cpp conv_implementation count_pad crop_bottom crop_left crop_right crop_top
+    data_format data_reader depth depth_multiplier depthwise depthwise_data depthwise_t dim direction
+    equation expression filt_height filt_width function_cpp fusible has_high has_low height high
+    high_type implementation in_height in_width include_header index index_t inp0_shape inp1_shape
+    inp_shape input_layers input_shape inputs layer_list line_buffer_codegen low low_type lut_functions
+    mask_fn_codegen mask_kbi n_chan n_filt n_in n_out n_partitions name narrow op out_height out_shape
+    out_width output_layers output_shape outputs overrides pad_bottom pad_left pad_right pad_top
+    parallelization_factor param param_t perm perm_str pointwise pointwise_t pool_height pool_op
+    pool_width precision result_t reuse_factor rounding_mode scale scale_data scale_t shape shift shift_t
+    signed size slope slope_t strategy stride_height stride_width table table_data table_size table_t
+    target_cycles target_shape trace use_beta use_gamma value weight weight_data weight_t width"""
 _RESERVED = frozenset((*_WORDS.split(), *_ATTRIBUTES.lower().split()))
 
 

@@ -7,6 +7,7 @@ nothing of one reaches another; what an interface refuses is found branch by bra
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -117,26 +118,42 @@ class Joined:
         inputs = random_inputs(self.program, SAMPLES)
         return self._compare(self.program, self.places, inputs, predict(self.model, inputs))
 
-    def simulate(self, folder: Path, io_type: str) -> dict[str, Outcome]:
-        """C simulation against the reference, by branch, in one project."""
+    def simulate(self, folder: Path) -> dict[str, dict[str, Outcome]]:
+        """C simulation against the reference, by interface and branch; one project an interface."""
+        written = {io_type: self._write(folder / io_type, io_type) for io_type in IO_TYPES}
+        # The compiler is a process of its own: both builds at once.
+        with ThreadPoolExecutor() as pool:
+            builds = {
+                io_type: pool.submit(compile_project, folder / io_type, optimization="-O0")
+                for io_type in IO_TYPES
+            }
+        found = {}
+        for io_type, (program, kept, refused) in written.items():
+            inputs = random_inputs(program, SAMPLES)
+            with builds[io_type].result() as simulation:
+                compared = self._compare(program, kept, inputs, simulation.run(inputs))
+            found[io_type] = compared | {name: Outcome(refused=text) for name, text in refused.items()}
+        return found
+
+    def _write(
+        self, folder: Path, io_type: str
+    ) -> tuple[Program, dict[str, tuple[int, ...]], dict[str, str]]:
+        """A project of all branches the interface allows, where their outputs stand, and why others do not."""
         options = ProjectOptions(io_type=io_type)
-        outcomes: dict[str, Outcome] = {}
         kept: dict[str, tuple[int, ...]] = {}
+        refused: dict[str, str] = {}
         outputs: list[str] = []
         for name, places in self.places.items():
             try:
                 refuse_unprintable(self.part(name), options)
             except ExportError as error:
-                outcomes[name] = Outcome(refused=str(error))
+                refused[name] = str(error)
                 continue
             kept[name] = tuple(range(len(outputs), len(outputs) + len(places)))
             outputs += [self.program.outputs[n] for n in places]
         program = restrict(self.program, outputs)
         write_project(program, folder, options)
-        inputs = random_inputs(program, SAMPLES)
-        with compile_project(folder, optimization="-O0") as simulation:
-            found = simulation.run(inputs)
-        return outcomes | self._compare(program, kept, inputs, found)
+        return program, kept, refused
 
     @staticmethod
     def _compare(

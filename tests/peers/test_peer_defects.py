@@ -38,8 +38,7 @@ def joined() -> Joined:
 def results(joined: Joined, tmp_path_factory: pytest.TempPathFactory) -> Results:
     found = {"Keras": joined.keras()}
     if compiler() is not None:
-        for io_type in IO_TYPES:
-            found[io_type] = joined.simulate(tmp_path_factory.mktemp("peers") / io_type, io_type)
+        found |= joined.simulate(tmp_path_factory.mktemp("defects"))
     return found
 
 

@@ -19,8 +19,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     joined = convert_joined(BRANCHES)
     found = {"Keras": joined.keras()}
     if compiler() is not None:
-        for io_type in IO_TYPES:
-            found[io_type] = joined.simulate(tmp_path_factory.mktemp("features") / io_type, io_type)
+        found |= joined.simulate(tmp_path_factory.mktemp("features"))
     return found
 
 
