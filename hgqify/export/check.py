@@ -11,7 +11,7 @@ import numpy as np
 from hgqify.calling import predict
 from hgqify.export.compare import Comparison, Place, Tally, first_difference
 from hgqify.export.csim import CSimulation
-from hgqify.export.prepare import prepare
+from hgqify.export.hoist import prepare
 from hgqify.precision import ops
 from hgqify.precision.program import Program
 from hgqify.reference import Interpreter, run

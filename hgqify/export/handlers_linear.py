@@ -9,7 +9,7 @@ import numpy as np
 
 from hgqify.errors import ExportError
 from hgqify.export.context import Context
-from hgqify.export.prepare import ungroup
+from hgqify.export.expand import ungroup
 from hgqify.export.spec import LayerSpec
 from hgqify.export.types import HlsType, constant_type
 from hgqify.precision import ops

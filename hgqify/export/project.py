@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from hgqify.errors import ExportError
+from hgqify.export.hoist import prepare
 from hgqify.export.plan import exact_type, info_of
-from hgqify.export.prepare import prepare
 from hgqify.export.printing import Printed, print_program
 from hgqify.export.repairs import repair_headers
 from hgqify.export.spec import LayerSpec

@@ -188,8 +188,10 @@ class LayerLowering:
     @property
     def shape_last(self) -> tuple[int, ...]:
         """Shape of the layer's output with the channels last."""
-        moved = self._channels_first and len(self.shape) > 1
-        return (*self.shape[1:], self.shape[0]) if moved else self.shape
+        if not self._channels_first or len(self.shape) < 2:
+            return self.shape
+        channels, *space = self.shape
+        return (*space, channels)
 
 
 LoweringFunction = Callable[[LayerLowering], str]

@@ -138,7 +138,7 @@ class Joined:
     def _write(
         self, folder: Path, io_type: str
     ) -> tuple[Program, dict[str, tuple[int, ...]], dict[str, str]]:
-        """A project of all branches the interface allows, where their outputs stand, and why others do not."""
+        """A project of all branches that can be printed, where their outputs stand, and why others cannot."""
         options = ProjectOptions(io_type=io_type)
         kept: dict[str, tuple[int, ...]] = {}
         refused: dict[str, str] = {}

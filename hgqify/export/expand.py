@@ -12,7 +12,6 @@ from types import MappingProxyType
 
 import numpy as np
 
-from hgqify.export.hoist import hoist_quantizers
 from hgqify.precision import ops
 from hgqify.precision.forward import infer
 from hgqify.precision.lowering import identifier
@@ -20,15 +19,6 @@ from hgqify.precision.ops import Constant, Op
 from hgqify.precision.program import Node, Program
 
 _MERGES = (ops.Add, ops.Subtract, ops.Multiply, ops.Maximum, ops.Minimum)
-
-
-def prepare(program: Program) -> Program:
-    """The same function as it is printed: in hls4ml's operations, every quantizer as early as it can stand.
-
-    Args:
-        program: annotated fixed program.
-    """
-    return hoist_quantizers(expand(program))
 
 
 def expand(program: Program) -> Program:
