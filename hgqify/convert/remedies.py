@@ -35,7 +35,7 @@ REMEDIES: Mapping[str, str] = MappingProxyType(
         "PReLU": "use LeakyReLU with one slope for all channels",
         "Embedding": "look the vectors up before the firmware and feed them as input",
         "Lambda": "write it with supported layers; code in a Lambda cannot be read",
-        "TimeDistributed": "apply the inner layer directly where it accepts the extra axis (Dense does)",
+        "TimeDistributed": "apply the inner layer to the whole tensor, or once for each time",
         "Dot": "products of two activations over an axis are not supported; use Multiply where possible",
         "Masking": "remove masks: firmware works on full sequences",
         "Resizing": "resize the data before the firmware",

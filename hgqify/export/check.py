@@ -12,7 +12,7 @@ import numpy as np
 from hgqify.calling import predict
 from hgqify.export.compare import Comparison, Place, Tally, first_difference
 from hgqify.export.csim import CSimulation
-from hgqify.export.hoist import hoist_quantizers
+from hgqify.export.hoist import prepare
 from hgqify.precision import ops
 from hgqify.precision.program import Program
 from hgqify.reference import Interpreter, run
@@ -173,14 +173,14 @@ def locate_keras(program: Program, model: Any, one: Inputs) -> Place | None:
 
 def locate_csim(program: Program, simulation: CSimulation, one: Inputs) -> Place | None:
     """The first hls4ml layer whose traced output differs from the program, for one sample."""
-    hoisted = hoist_quantizers(program)
+    prepared = prepare(program)
     nodes = simulation.layout.nodes
-    names = [n for n in simulation.layout.traced if n in nodes and nodes[n] in hoisted.by_name]
+    names = [n for n in simulation.layout.traced if n in nodes and nodes[n] in prepared.by_name]
     (traced,) = simulation.trace(one)
-    kept = _kept(hoisted, [nodes[n] for n in names], one)
-    order = {node.name: position for position, node in enumerate(hoisted.nodes)}
+    kept = _kept(prepared, [nodes[n] for n in names], one)
+    order = {node.name: position for position, node in enumerate(prepared.nodes)}
     for name in sorted(names, key=lambda n: order[nodes[n]]):
-        node = hoisted.by_name[nodes[name]]
+        node = prepared.by_name[nodes[name]]
         codes = kept[node.name]
         place = first_difference(
             codes.values, traced[name][None], codes.frac, layer=node.layer, node=node.name

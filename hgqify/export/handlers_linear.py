@@ -9,6 +9,7 @@ import numpy as np
 
 from hgqify.errors import ExportError
 from hgqify.export.context import Context
+from hgqify.export.expand import ungroup
 from hgqify.export.spec import LayerSpec
 from hgqify.export.types import HlsType, constant_type
 from hgqify.precision import ops
@@ -86,17 +87,6 @@ def _stretch(codes: np.ndarray, dilation: tuple[int, ...]) -> np.ndarray:
     return result
 
 
-def _ungroup(codes: np.ndarray, groups: int) -> np.ndarray:
-    """A grouped kernel (*w, in/g, out) as a dense one (*w, in, out) with zeros between groups."""
-    *window, per_group, filters = codes.shape
-    result = np.zeros((*window, per_group * groups, filters), codes.dtype)
-    step = filters // groups
-    for g in range(groups):
-        rows, columns = slice(g * per_group, (g + 1) * per_group), slice(g * step, (g + 1) * step)
-        result[..., rows, columns] = codes[..., columns]
-    return result
-
-
 def _conv(node: Node, op: ops.Conv, context: Context) -> list[LayerSpec]:
     in_shape = context.shape_of(node.inputs[0])
     rank = len(op.strides)
@@ -112,8 +102,8 @@ def _conv(node: Node, op: ops.Conv, context: Context) -> list[LayerSpec]:
     filters = codes.shape[-1]
     # hls4ml's depthwise kernels stop at a depth multiplier above one; with zeros it is a plain convolution.
     depthwise = op.groups == channels == filters and channels > 1
-    if op.groups > 1 and not depthwise:
-        codes = _ungroup(codes, op.groups)
+    if not depthwise:
+        codes = ungroup(codes, op.groups)
     if context.plan.streams:
         codes, op = _two_rows(codes, op, in_shape, node.shape, pointwise=not depthwise)
     values = codes * 2.0**-op.kernel.frac

@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from hgqify.errors import ExportError
 from hgqify.export.context import Context, renamed
 from hgqify.export.plan import info_of
 from hgqify.export.spec import LayerSpec
+from hgqify.export.types import HlsType, constant_type, smallest_type
 from hgqify.precision import ops
+from hgqify.precision.ops import Constant
 from hgqify.precision.program import Node
 
 _AXES = ("height", "width")
@@ -51,30 +55,56 @@ def transpose(node: Node, context: Context) -> list[LayerSpec]:
 
 
 def concatenate(node: Node, context: Context) -> list[LayerSpec]:
-    """Concatenation, two tensors at a time; every step holds the type of the whole."""
+    """Concatenation, two tensors at a time; every step holds the type of the whole.
+
+    hls4ml has up to three axes, and its streams join images along the channels only. Elsewhere what lies
+    before and what lies behind the axis' start become one axis each, which changes no order.
+    """
     op = node.op
     if not isinstance(op, ops.Concatenate):
         raise TypeError(type(op))
-    rank = len(node.shape)
-    if rank > 3:
-        raise _refuse(node, "hls4ml concatenates at most three axes", str(node.shape))
-    if context.plan.streams and rank == 3 and op.axis < 2:
-        raise _refuse(
-            node, "hls4ml streams concatenate images along the channels only", f"axis {op.axis + 1}"
-        )
-    whole = context.spec(node, "Concatenate", attributes={"axis": op.axis + 1, "op": f"concatenate{rank}d"})
+    rank, axis = len(node.shape), op.axis
+    flat = rank > 3 or (context.plan.streams and rank == 3 and axis < 2)
     specs: list[LayerSpec] = []
-    left = whole.inputs[0]
-    for position, right in enumerate(whole.inputs[1:], start=1):
-        last = position == len(whole.inputs) - 1
+    sources = [context.tensors[name] for name in node.inputs]
+    if flat:
+        for position, name in enumerate(node.inputs):
+            shape = _two_axes(context.shape_of(name), axis)
+            spec = context.spec(node, "Reshape", attributes={"target_shape": shape})
+            spec = renamed(
+                spec,
+                name=f"{spec.name}_flat{position}",
+                inputs=(sources[position],),
+                types={"result": context.type_of(name)},
+                node=None,
+            )
+            specs.append(spec)
+            sources[position] = spec.name
+        rank, axis = 2, min(axis, 1)
+    whole = context.spec(node, "Concatenate", attributes={"axis": axis + 1, "op": f"concatenate{rank}d"})
+    left = sources[0]
+    for position, right in enumerate(sources[1:], start=1):
+        last = position == len(sources) - 1 and not flat
         name = whole.name if last else f"{whole.name}_part{position}"
         specs.append(renamed(whole, name=name, inputs=(left, right), node=whole.node if last else None))
         left = name
+    if flat:
+        back = context.spec(node, "Reshape", attributes={"target_shape": list(node.shape)})
+        specs.append(renamed(back, inputs=(left,)))
     return specs
 
 
+def _two_axes(shape: tuple[int, ...], axis: int) -> list[int]:
+    """The shape with all axes before ``axis`` as one, and all others as one; at ``axis`` 0 the last alone."""
+    split = axis if axis > 0 else len(shape) - 1
+    return [math.prod(shape[:split]), math.prod(shape[split:])]
+
+
 def max_pool(node: Node, context: Context) -> list[LayerSpec]:
-    """Maximum pooling. Where nothing is negative, zeros pad it; else hls4ml's smallest value does."""
+    """Maximum pooling. Where nothing is negative, zeros pad it; else hls4ml's smallest value does.
+
+    Streams cannot do the latter: there the tensor is lifted by its lowest value, and lowered afterwards.
+    """
     op = node.op
     if not isinstance(op, ops.MaxPool):
         raise TypeError(type(op))
@@ -84,15 +114,25 @@ def max_pool(node: Node, context: Context) -> list[LayerSpec]:
     in_name = node.inputs[0]
     in_shape = context.shape_of(in_name)
     # hls4ml pads with the lowest code of a signed type; for an unsigned one that bit is the highest.
-    zeros = (
-        any(sum(p) for p in op.padding) and int(info_of(context.plan.program.by_name[in_name]).low.min()) >= 0
-    )
+    padded = any(sum(p) for p in op.padding)
+    info = info_of(context.plan.program.by_name[in_name])
+    negative = int(info.low.min()) < 0
+    lifted = padded and negative and context.plan.streams
+    zeros = padded and (lifted or not negative)
     specs: list[LayerSpec] = []
-    source, padding = context.tensors[in_name], op.padding
+    source, padding, held = context.tensors[in_name], op.padding, context.type_of(in_name)
+    low, high = (_on_grid(bound, info.frac, held.f) for bound in (info.low.min(), info.high.max()))
+    lowest = Constant(codes=np.asarray(low), frac=held.f)
+    if lifted:
+        held = smallest_type(0, high - low, held.f)
+        lift = Constant(codes=-lowest.codes, frac=held.f)
+        specs.append(_shifted(node, context, in_shape, lift, held, source=source, name="lifted"))
+        source = specs[-1].name
     if zeros:
         pad = _pad_spec(node, in_shape, op.padding, context)
-        specs.append(renamed(pad, name=f"{pad.name}_pad", node=None))
-        source, in_shape = specs[0].name, tuple(pad.attributes["shape"])
+        pad = renamed(pad, name=f"{pad.name}_pad", inputs=(source,), types={"result": held}, node=None)
+        specs.append(pad)
+        source, in_shape = pad.name, tuple(pad.attributes["shape"])
         padding = ((0, 0),) * rank
     # A single window may take any stride; hls4ml's streams want its own width, as long as no second fits.
     strides = tuple(
@@ -101,9 +141,9 @@ def max_pool(node: Node, context: Context) -> list[LayerSpec]:
             node.shape[:-1], in_shape, padding, op.window, op.strides, strict=False
         )
     )
-    if context.plan.streams and (any(sum(p) for p in padding) or strides != op.window):
+    if context.plan.streams and strides != op.window:
         raise ExportError(
-            "hls4ml streams pool only in windows as large as the stride, without padding of negative values",
+            "hls4ml streams pool only in windows as large as the stride",
             where=node.layer,
             received=f"window {op.window}, strides {op.strides}",
             remedy="export with io_parallel, or change the pooling",
@@ -122,10 +162,48 @@ def max_pool(node: Node, context: Context) -> list[LayerSpec]:
             attributes[f"pad_{side}"] = amount
     if rank == 1:
         attributes["n_in"], attributes["n_out"] = in_shape[0], node.shape[0]
-    pool = context.spec(
-        node, f"MaxPooling{rank}D", types={"accum": context.type_of(in_name).plain()}, attributes=attributes
+    pool = context.spec(node, f"MaxPooling{rank}D", types={"accum": held.plain()}, attributes=attributes)
+    if not lifted:
+        return [*specs, renamed(pool, inputs=(source,))]
+    raised = renamed(
+        pool, name=f"{pool.name}_raised", inputs=(source,), types={**pool.types, "result": held}, node=None
     )
-    return [*specs, renamed(pool, inputs=(source,))]
+    back = _shifted(node, context, node.shape, lowest, context.type_of(node.name), source=raised.name)
+    return [*specs, raised, back]
+
+
+def _on_grid(code: int, frac: int, wanted: int) -> int:
+    """A code of ``2**-frac`` on ``2**-wanted``, floored: what a type with fewer fractional bits holds."""
+    return int(code) >> (frac - wanted) if frac > wanted else int(code) << (wanted - frac)
+
+
+def _shifted(
+    node: Node,
+    context: Context,
+    shape: tuple[int, ...],
+    shift: Constant,
+    result: HlsType,
+    *,
+    source: str,
+    name: str = "",
+) -> LayerSpec:
+    """A tensor plus a constant; it is the node's own if it has no name."""
+    spec = context.spec(
+        node,
+        "BatchNormalization",
+        types={"scale": HlsType(k=0, i=1, f=0), "bias": constant_type(shift), "result": result},
+        attributes={
+            "n_in": math.prod(shape),
+            "n_filt": shape[-1],
+            "scale_data": np.ones(shape[-1]),
+            "bias_data": np.full(shape[-1], float(shift.values)),
+            "use_gamma": True,
+            "use_beta": True,
+        },
+    )
+    if name:
+        spec = renamed(spec, name=f"{spec.name}_{name}", node=None)
+    return renamed(spec, inputs=(source,))
 
 
 def _pad_spec(

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from hgqify.export.expand import expand
 from hgqify.export.plan import info_of, quantizer_type
 from hgqify.fixed import Overflow
 from hgqify.precision import ops
@@ -19,6 +20,15 @@ from hgqify.precision.program import Node, Program
 
 _MOVING = (ops.Reshape, ops.Transpose, ops.Crop, ops.Pad, ops.Repeat)
 _SATURATING = (Overflow.SAT, Overflow.SAT_SYM)
+
+
+def prepare(program: Program) -> Program:
+    """The same function as it is printed: in hls4ml's operations, every quantizer as early as it can stand.
+
+    Args:
+        program: annotated fixed program.
+    """
+    return hoist_quantizers(expand(program))
 
 
 def hoist_quantizers(program: Program) -> Program:

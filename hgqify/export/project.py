@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from hgqify.errors import ExportError
-from hgqify.export.hoist import hoist_quantizers
+from hgqify.export.hoist import prepare
 from hgqify.export.plan import exact_type, info_of
 from hgqify.export.printing import Printed, print_program
 from hgqify.export.repairs import repair_headers
@@ -99,7 +99,7 @@ def refuse_unprintable(program: Program, options: ProjectOptions) -> None:
     Raises:
         ExportError: lists all of them.
     """
-    program = hoist_quantizers(program)
+    program = prepare(program)
     print_program(program, options.io_type, _accumulators(program))
 
 
@@ -116,7 +116,7 @@ def write_project(program: Program, directory: Path, options: ProjectOptions) ->
     """
     from hgqify.export.kernels import register
 
-    program = hoist_quantizers(program)
+    program = prepare(program)
     printed = print_program(program, options.io_type, _accumulators(program))
     register(options.backend)
     output = io.StringIO()

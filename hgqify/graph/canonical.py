@@ -12,6 +12,7 @@ from hgqify.graph.passes import (
     FoldBatchnorm,
     LowerOperations,
     LowerSeparable,
+    LowerTimeDistributed,
     NormalizeActivations,
     Pass,
     SinkAffine,
@@ -24,6 +25,7 @@ def default_passes(*, strip_softmax: bool = False) -> tuple[Pass, ...]:
     """The passes of `canonicalize`, in order."""
     return (
         FloatInputs(),
+        LowerTimeDistributed(),
         LowerOperations(),
         LowerSeparable(),
         SplitActivations(),

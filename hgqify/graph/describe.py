@@ -1,6 +1,6 @@
 """What a single layer or operation is: its kind, config, weights and output shapes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -103,6 +103,11 @@ def config_of(operation: keras.Operation, name: str) -> dict[str, Any]:
             received=type(operation).__name__,
             remedy="give it a get_config() that returns its constructor's arguments",
         ) from error
+    return cleaned(config)
+
+
+def cleaned(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A layer's config without what says how it was created."""
     return {
         key: value
         for key, value in config.items()

@@ -47,6 +47,8 @@ def operand_bits(program: Program, name: str) -> np.ndarray:
     if isinstance(node.op, ops.Quantize):
         bits = np.where(node.op.k + node.op.i + node.op.f > 0, np.maximum(node.op.i + node.op.f, 0), 0)
         return np.broadcast_to(bits, node.shape).astype(np.int64)
+    if isinstance(node.op, ops.Transpose):
+        return operand_bits(program, node.inputs[0]).transpose(node.op.perm)
     info = node.info
     if info is None:
         raise PrecisionError(

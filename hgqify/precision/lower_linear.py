@@ -56,10 +56,10 @@ def dense(call: LayerLowering) -> str:
 
 
 def convolution(call: LayerLowering) -> str:
-    """All convolutions, with explicit padding; depthwise ones as one group per channel."""
-    call.channels_last()
+    """All convolutions, channels last, with explicit padding; depthwise ones as one group per channel."""
     layer = call.layer
     (x,) = call.quantized_inputs()
+    x = call.to_last(x)
     *space, channels = call.shape_of(x)
     kernel = quantized_constant(layer.kernel, layer.kq, f"{call.path}/kernel")
     depthwise = isinstance(layer, (layers.QDepthwiseConv1D, layers.QDepthwiseConv2D))
@@ -77,8 +77,8 @@ def convolution(call: LayerLowering) -> str:
         padding=window_padding(space, window, strides, dilation, layer.padding),
         groups=channels if depthwise else int(layer.groups),
     )
-    y = call.add(op, x, shape=call.shape)
-    return _finish(call, y, layer.activation.piecewise)
+    y = call.add(op, x, shape=call.shape_last)
+    return _finish(call, call.from_last(y), layer.activation.piecewise)
 
 
 def _per_axis(value: int | tuple[int, ...], rank: int) -> tuple[int, ...]:

@@ -25,6 +25,12 @@ def register(registry: Registry) -> None:
         registry.register(getattr(layers, f"QGlobalAveragePooling{rank}D"))(global_average_pooling)
 
 
+def _operand(call: LayerLowering) -> str:
+    """The input behind its quantizer, channels last."""
+    (x,) = call.quantized_inputs()
+    return call.to_last(x)
+
+
 def _window(call: LayerLowering, source: str) -> dict[str, tuple]:
     """Window, strides and explicit padding of a pooling layer."""
     layer, space = call.layer, call.shape_of(source)[:-1]
@@ -46,41 +52,39 @@ def _kept(call: LayerLowering, source: str) -> tuple[int, ...]:
 
 
 def _close(call: LayerLowering, name: str) -> str:
-    """Drops the spatial axes of a global pooling if the layer does, then the output quantizer."""
-    if call.shape_of(name) != call.shape:
+    """The layer's own layout, without the spatial axes if it drops them; then the output quantizer."""
+    if len(call.shape_of(name)) == len(call.shape):
+        name = call.from_last(name)
+    else:
         name = call.add(Reshape(), name, shape=call.shape, role="reshape")
     return call.quantize(name, getattr(call.layer, "oq", None), "oq")
 
 
 def max_pooling(call: LayerLowering) -> str:
     """Maximum over windows."""
-    call.channels_last()
-    (x,) = call.quantized_inputs()
-    return _close(call, call.add(MaxPool(**_window(call, x)), x, shape=call.shape))
+    x = _operand(call)
+    return _close(call, call.add(MaxPool(**_window(call, x)), x, shape=call.shape_last))
 
 
 def global_max_pooling(call: LayerLowering) -> str:
     """Maximum over all places."""
-    call.channels_last()
-    (x,) = call.quantized_inputs()
+    x = _operand(call)
     return _close(call, call.add(MaxPool(**_whole(call, x)), x, shape=_kept(call, x)))
 
 
 def average_pooling(call: LayerLowering) -> str:
     """Sum over windows times the layer's reciprocals, which differ where 'same' padding cuts windows."""
-    call.channels_last()
-    (x,) = call.quantized_inputs()
-    total = call.add(SumPool(**_window(call, x)), x, shape=call.shape)
+    x = _operand(call)
+    total = call.add(SumPool(**_window(call, x)), x, shape=call.shape_last)
     values = call.layer.reciprocal_values()
     scale = exact_constant(values.flat[0] if np.all(values == values.flat[0]) else values[..., None])
-    y = call.add(ScaleShift(scale=scale, shift=None), total, shape=call.shape, role="mean")
+    y = call.add(ScaleShift(scale=scale, shift=None), total, shape=call.shape_last, role="mean")
     return _close(call, y)
 
 
 def global_average_pooling(call: LayerLowering) -> str:
     """Sum over all places times one reciprocal."""
-    call.channels_last()
-    (x,) = call.quantized_inputs()
+    x = _operand(call)
     total = call.add(SumPool(**_whole(call, x)), x, shape=_kept(call, x))
     scale = exact_constant(call.layer.reciprocal_values().flat[0])
     y = call.add(ScaleShift(scale=scale, shift=None), total, shape=call.shape_of(total), role="mean")

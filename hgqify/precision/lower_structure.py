@@ -6,7 +6,7 @@ import keras
 
 from hgqify.errors import UnsupportedLayerError
 from hgqify.precision.lowering import LayerLowering, Registry
-from hgqify.precision.ops import Crop, Pad, Repeat, Reshape, Transpose
+from hgqify.precision.ops import Crop, Op, Pad, Repeat, Reshape, Transpose
 
 
 def register(registry: Registry) -> None:
@@ -30,9 +30,8 @@ def identity(call: LayerLowering) -> str:
 
 
 def reshape(call: LayerLowering) -> str:
-    """``Reshape``, ``Flatten``: row-major."""
-    call.channels_last()
-    return call.add(Reshape(), call.inputs[0], shape=call.shape)
+    """``Reshape``, ``Flatten``: row-major, after ``Flatten`` has moved the channels last."""
+    return call.add(Reshape(), call.to_last(call.inputs[0]), shape=call.shape)
 
 
 def permute(call: LayerLowering) -> str:
@@ -53,16 +52,19 @@ def _pairs(value: tuple) -> tuple[tuple[int, int], ...]:
     return ((int(value[0]), int(value[1])),) if flat else tuple((int(a), int(b)) for a, b in value)
 
 
+def _spatial(call: LayerLowering, op: Op) -> str:
+    """An operation that is written for channels last."""
+    return call.from_last(call.add(op, call.to_last(call.inputs[0]), shape=call.shape_last))
+
+
 def zero_padding(call: LayerLowering) -> str:
     """``ZeroPadding1D/2D/3D``."""
-    call.channels_last()
-    return call.add(Pad(padding=(*_pairs(call.layer.padding), (0, 0))), call.inputs[0], shape=call.shape)
+    return _spatial(call, Pad(padding=(*_pairs(call.layer.padding), (0, 0))))
 
 
 def cropping(call: LayerLowering) -> str:
     """``Cropping1D/2D/3D``."""
-    call.channels_last()
-    return call.add(Crop(cropping=(*_pairs(call.layer.cropping), (0, 0))), call.inputs[0], shape=call.shape)
+    return _spatial(call, Crop(cropping=(*_pairs(call.layer.cropping), (0, 0))))
 
 
 def upsampling(call: LayerLowering) -> str:
@@ -71,7 +73,6 @@ def upsampling(call: LayerLowering) -> str:
     Raises:
         UnsupportedLayerError: another interpolation.
     """
-    call.channels_last()
     mode = getattr(call.layer, "interpolation", "nearest")
     if mode != "nearest":
         raise UnsupportedLayerError(
@@ -82,4 +83,4 @@ def upsampling(call: LayerLowering) -> str:
         )
     size = call.layer.size
     repeats = (int(size),) if isinstance(size, int) else tuple(int(s) for s in size)
-    return call.add(Repeat(repeats=(*repeats, 1)), call.inputs[0], shape=call.shape)
+    return _spatial(call, Repeat(repeats=(*repeats, 1)))

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from hgqify.errors import HgqifyError, PrecisionError, RuleError, UnsupportedLayerError
-from hgqify.precision.ops import Input, Op, Quantize
+from hgqify.precision.ops import Input, Op, Quantize, Transpose
 from hgqify.precision.program import Node, Program
 from hgqify.quantizers import Quantizer
 
@@ -22,7 +22,20 @@ _WORDS = """alignas alignof and and_eq asm auto bitand bitor bool break case cat
     static_assert static_cast struct switch template this thread_local throw true try typedef typeid
     typename union unsigned using virtual void volatile wchar_t while xor xor_eq
     input output main std nnet hls ap_fixed ap_ufixed ap_int ap_uint model config data weight bias"""
-_RESERVED = frozenset(_WORDS.split())
+# hls4ml keeps a layer's result among the layer's attributes, under the layer's name.
+_ATTRIBUTES = """accum_t activ_param activation algorithm align_corners axis bias bias_data bias_t
+    class_name config_cpp conv_implementation count_pad crop_bottom crop_left crop_right crop_top
+    data_format data_reader depth depth_multiplier depthwise depthwise_data depthwise_t dim direction
+    equation expression filt_height filt_width function_cpp fusible has_high has_low height high
+    high_type implementation in_height in_width include_header index index_t inp0_shape inp1_shape
+    inp_shape input_layers input_shape inputs layer_list line_buffer_codegen low low_type lut_functions
+    mask_fn_codegen mask_kbi n_chan n_filt n_in n_out n_partitions name narrow op out_height out_shape
+    out_width output_layers output_shape outputs overrides pad_bottom pad_left pad_right pad_top
+    parallelization_factor param param_t perm perm_str pointwise pointwise_t pool_height pool_op
+    pool_width precision result_t reuse_factor rounding_mode scale scale_data scale_t shape shift shift_t
+    signed size slope slope_t strategy stride_height stride_width table table_data table_size table_t
+    target_cycles target_shape trace use_beta use_gamma value weight weight_data weight_t width"""
+_RESERVED = frozenset((*_WORDS.split(), *_ATTRIBUTES.lower().split()))
 
 
 def identifier(name: str, taken: set[str]) -> str:
@@ -155,19 +168,33 @@ class LayerLowering:
             self.quantize(source, iq, role) for source, iq, role in zip(self.inputs, iqs, roles, strict=True)
         )
 
-    def channels_last(self) -> None:
-        """Refuses a layer whose channels come first.
+    @property
+    def _channels_first(self) -> bool:
+        return getattr(self.layer, "data_format", None) == "channels_first"
 
-        Raises:
-            PrecisionError: data_format is 'channels_first'.
-        """
-        if getattr(self.layer, "data_format", None) == "channels_first":
-            raise PrecisionError(
-                "only the layout with channels last can be lowered",
-                where=self.path,
-                received="data_format='channels_first'",
-                remedy="build the model with data_format='channels_last'; the weights stay as they are",
-            )
+    def to_last(self, name: str) -> str:
+        """A tensor in the layer's own layout with the channels moved behind the other axes."""
+        shape = self.shape_of(name)
+        if not self._channels_first or len(shape) < 2:
+            return name
+        perm = (*range(1, len(shape)), 0)
+        return self.add(Transpose(perm=perm), name, shape=(*shape[1:], shape[0]), role="last")
+
+    def from_last(self, name: str) -> str:
+        """The inverse of `to_last`."""
+        shape = self.shape_of(name)
+        if not self._channels_first or len(shape) < 2:
+            return name
+        perm = (len(shape) - 1, *range(len(shape) - 1))
+        return self.add(Transpose(perm=perm), name, shape=(shape[-1], *shape[:-1]), role="first")
+
+    @property
+    def shape_last(self) -> tuple[int, ...]:
+        """Shape of the layer's output with the channels last."""
+        if not self._channels_first or len(self.shape) < 2:
+            return self.shape
+        channels, *space = self.shape
+        return (*space, channels)
 
 
 LoweringFunction = Callable[[LayerLowering], str]

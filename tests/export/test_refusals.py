@@ -8,6 +8,7 @@ from hgqify.errors import ExportError
 from hgqify.export.csim import read_layout
 from hgqify.export.printing import print_program
 from hgqify.export.project import ProjectOptions, write_project
+from hgqify.precision.lowering import identifier
 from hgqify.precision.ops import Clip, Input, MaxPool
 
 
@@ -102,3 +103,20 @@ def test_always_zero_tensor():
     assert [s.kind for s in print_program(b.program("zero"), "io_parallel", {}).layers][
         -1
     ] == "FixedPointQuantizer"
+
+
+def test_no_layer_is_called_as_an_attribute_of_hls4ml():
+    """hls4ml keeps a layer's result among the layer's attributes, under the layer's name."""
+    from hls4ml.backends import get_backend
+    from hls4ml.model.layers import layer_map
+
+    get_backend("Vitis")
+    kinds, attributes = set(), set()
+    for name in ("separable", "merging", "shapes", "meetings", "both_depthwise"):
+        for spec in print_program(getattr(programs, name)(), "io_parallel", {}).layers:
+            kinds.add(spec.kind)
+            attributes |= spec.attributes.keys() - {"table_type"}  # it becomes table_t
+    for kind in kinds & layer_map.keys():
+        attributes |= {attribute.name for attribute in layer_map[kind].expected_attributes}
+    assert {"activation", "n_in", "trace"} <= attributes
+    assert [name for name in sorted(attributes) if identifier(name, set()) == name.lower()] == []

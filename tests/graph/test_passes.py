@@ -313,3 +313,44 @@ def test_nodes_cannot_be_changed():
         node.weights["kernel"][0, 0] = 2
     with pytest.raises(TypeError):
         node.config["units"] = 2
+
+
+@pytest.mark.parametrize(
+    ("shape", "inner", "kind"),
+    [
+        ((4,), layers.Dense(3, activation="relu"), "Dense"),
+        ((4, 3), layers.BatchNormalization(axis=1), "BatchNormalization"),
+        ((4, 3), layers.BatchNormalization(), "BatchNormalization"),
+        ((4, 3), layers.Permute((2, 1)), "Permute"),
+        ((4, 3), layers.Flatten(), "Reshape"),
+        ((8, 4), layers.Conv1D(6, 3, strides=2, groups=2, padding="same"), "Conv2D"),
+        ((8, 4), layers.Conv1D(3, 3, dilation_rate=2, use_bias=False), "Conv2D"),
+        ((8, 4), layers.MaxPooling1D(3, strides=2), "MaxPooling2D"),
+        ((8, 4), layers.ZeroPadding1D((2, 1)), "ZeroPadding2D"),
+        ((8, 4), layers.Cropping1D(1), "Cropping2D"),
+        ((8, 4), layers.UpSampling1D(2), "UpSampling2D"),
+        ((6, 5, 2), layers.Conv2D(3, (3, 2), strides=(2, 1)), "Conv3D"),
+        ((6, 5, 2), layers.AveragePooling2D(2), "AveragePooling3D"),
+        ((8, 4), layers.GlobalAveragePooling1D(), "AveragePooling2D"),
+        ((6, 5, 2), layers.GlobalMaxPooling2D(keepdims=True), "MaxPooling3D"),
+        ((6, 5, 2), layers.GlobalMaxPooling2D(), "MaxPooling3D"),
+    ],
+    ids=lambda value: value.name if isinstance(value, keras.Layer) else None,
+)
+def test_time_distributed_becomes_its_inner_layer_over_all_times(shape, inner, kind):
+    model = _sequential(keras.Input((3, *shape)), layers.TimeDistributed(inner))
+    result = passes.LowerTimeDistributed()(read(model))
+    assert result.graph.nodes[1].kind == kind
+    assert [event.action for event in result.events] == ["lowered"]
+    _check(model, result.graph)
+
+
+def test_time_distributed_stays_where_no_layer_does_the_same():
+    stack = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
+    for shape, inner in (
+        ((4,), stack),
+        ((8, 2), layers.Conv1D(3, 3, padding="causal")),
+        ((8,), layers.PReLU()),
+    ):
+        model = _sequential(keras.Input((3, *shape)), layers.TimeDistributed(inner))
+        assert not passes.LowerTimeDistributed()(read(model)).modified

@@ -120,7 +120,29 @@ def volumes():
     )
 
 
-@pytest.mark.parametrize(("make", "overflow"), [(images, "WRAP"), (sequences, "SAT"), (volumes, "WRAP")])
+def channels_first():
+    with QuantizerConfigScope(place="datalane", heterogeneous_axis=(1,)):
+        x = keras.Input((3, 9, 8))
+        first = {"data_format": "channels_first"}
+        a = q.Quantize(iq_conf=SAT)(x)
+        b = q.QConv2D(6, 3, strides=2, padding="same", activation="relu", **first, oq_conf=SAT)(a)
+        c = q.QConv2D(6, (2, 3), dilation_rate=2, groups=3, **first)(a)
+        d = q.QDepthwiseConv2D(3, depth_multiplier=2, padding="same", **first)(a)
+        outputs = [
+            q.QGlobalAveragePooling2D(keepdims=True, **first)(c),
+            q.QGlobalMaxPooling2D(oq_conf=SAT, **first)(kl.Cropping2D(((1, 0), (0, 2)), **first)(d)),
+            kl.UpSampling2D((2, 1), **first)(kl.ZeroPadding2D(((1, 0), (2, 1)), **first)(b)),
+            q.QAveragePooling2D(3, strides=2, padding="same", oq_conf=SAT, **first)(d),
+            q.QDense(3)(kl.Flatten(**first)(kl.MaxPooling2D(2, padding="same", **first)(b))),
+            q.QGlobalAveragePooling1D(**first)(q.QConv1D(4, 2, **first)(kl.Reshape((6, 20))(b))),
+        ]
+    return keras.Model(x, outputs)
+
+
+@pytest.mark.parametrize(
+    ("make", "overflow"),
+    [(images, "WRAP"), (sequences, "SAT"), (volumes, "WRAP"), (channels_first, "WRAP")],
+)
 def test_the_reference_equals_keras(make, overflow, tmp_path):
     keras.utils.set_random_seed(0)
     with QuantizerConfigScope(place="datalane", overflow_mode=overflow):
@@ -156,7 +178,8 @@ def test_names_are_c_identifiers_and_layers_keep_their_paths():
 @pytest.mark.parametrize(
     ("name", "expected"),
     [("input", "l_input"), ("Class", "l_Class"), ("2d.conv-x", "l_2d_conv_x"), ("Dense", "Dense_2"),
-     ("a__b/c@2", "a_b_c_2"), ("_", "layer"), ("é", "layer")],
+     ("a__b/c@2", "a_b_c_2"), ("_", "layer"), ("é", "layer"),
+     ("activation", "l_activation"), ("Scale", "l_Scale")],
 )  # fmt: skip
 def test_identifiers(name, expected):
     assert identifier(name, {"dense"}) == expected
@@ -215,12 +238,10 @@ def test_all_layers_without_integer_form_are_listed():
     assert all(text in str(error.value) for text in ("3 layers", "norm", "float", "ops.Sin"))
 
 
-def test_inexact_plain_activations_and_layouts_are_refused():
+def test_inexact_plain_activations_and_interpolations_are_refused():
     x = keras.Input((4, 4, 2), name="x")
     with pytest.raises(UnsupportedLayerError, match=r"act: .*not exact.*QActivation"):
         lower(keras.Model(x, kl.Activation("tanh", name="act")(q.Quantize()(x))))
-    with pytest.raises(PrecisionError, match=r"first: only the layout.*channels_last"):
-        lower(keras.Model(x, q.QConv2D(2, 3, data_format="channels_first", padding="same", name="first")(x)))
     with pytest.raises(UnsupportedLayerError, match=r"up: only nearest"):
         lower(keras.Model(x, kl.UpSampling2D(2, interpolation="bilinear", name="up")(q.Quantize()(x))))
 

@@ -7,6 +7,7 @@ from hgqify.graph.passes.float_inputs import FloatInputs
 from hgqify.graph.passes.fold_batchnorm import FoldBatchnorm
 from hgqify.graph.passes.lower_operations import LowerOperations
 from hgqify.graph.passes.lower_separable import LowerSeparable
+from hgqify.graph.passes.lower_time_distributed import LowerTimeDistributed
 from hgqify.graph.passes.normalize_activations import NormalizeActivations
 from hgqify.graph.passes.sink_affine import SinkAffine
 from hgqify.graph.passes.split_activations import SplitActivations
@@ -20,6 +21,7 @@ __all__ = [
     "FoldBatchnorm",
     "LowerOperations",
     "LowerSeparable",
+    "LowerTimeDistributed",
     "NormalizeActivations",
     "Pass",
     "PassResult",

@@ -1,0 +1,224 @@
+"""The features the peers lack (design, section 7) as branches of one float model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import keras
+from branches import Branch
+
+kl = keras.layers
+Built = tuple[list[keras.KerasTensor], list[keras.KerasTensor]]
+Layers = Callable[[], list[Any]]
+
+
+def chain(shape: tuple[int, ...], make: Layers) -> Built:
+    """One layer after the other."""
+    x = keras.Input(shape)
+    y = x
+    for layer in make():
+        y = layer(y)
+    return [x], [y]
+
+
+def concatenated(axis: int, shape: tuple[int, ...], count: int = 3) -> Built:
+    x = keras.Input(shape)
+    parts = [kl.Dense(shape[-1])(x) for _ in range(count - 1)]
+    return [x], [kl.Concatenate(axis=axis)([x, *parts])]
+
+
+def merged(kind: str, count: int) -> Built:
+    x = keras.Input((6, 4))
+    return [x], [getattr(kl, kind)()([x, *(kl.Dense(4)(x) for _ in range(count - 1))])]
+
+
+def broadcast(kind: str, shape: tuple[int, ...], other: tuple[int, ...]) -> Built:
+    x, y = keras.Input(shape), keras.Input(other)
+    return [x, y], [getattr(kl, kind)()([x, y])]
+
+
+def squeeze_excite() -> Built:
+    x = keras.Input((5, 4, 6))
+    y = kl.Conv2D(6, 3, padding="same", activation="relu")(x)
+    gate = kl.GlobalAveragePooling2D(keepdims=True)(y)
+    gate = kl.Dense(6, activation="sigmoid")(kl.Dense(3, activation="relu")(gate))
+    return [x], [kl.Dense(2)(kl.GlobalMaxPooling2D()(kl.Multiply()([y, gate])))]
+
+
+def nested() -> Built:
+    inner_in = keras.Input((6,))
+    inner = keras.Model(inner_in, kl.Dense(6, activation="relu")(inner_in), name="inner")
+    x = keras.Input((6,))
+    return [x], [inner(keras.Sequential([keras.Input((6,)), inner, kl.Dense(6)], name="outer")(x))]
+
+
+def operations() -> Built:
+    x = keras.Input((4, 6))
+    y = keras.ops.maximum(kl.Dense(6)(x) * 2.0 + x, 0.0) - x
+    y = keras.ops.concatenate([keras.ops.transpose(y, (0, 2, 1)), keras.ops.reshape(x, (-1, 6, 4))], axis=-1)
+    return [x], [keras.ops.mean(y, axis=1), keras.ops.clip(y, -1, 1)]
+
+
+def fan_out() -> Built:
+    x = keras.Input((6, 5, 2))
+    y = kl.Conv2D(4, 3, padding="same", activation="relu")(x)
+    branches = [kl.Conv2D(4, size, padding="same")(y) for size in (1, 3)]
+    return [x], [kl.Add()([*branches, y]), y, kl.GlobalAveragePooling2D()(y)]
+
+
+def softmax_output() -> Built:
+    x = keras.Input((6,))
+    return [x], [kl.Dense(4, activation="softmax")(x), kl.Softmax()(kl.Dense(3)(x))]
+
+
+def input_as_output() -> Built:
+    """D13: refused by the peers; a quantizer of its own stands between."""
+    x = keras.Input((6,))
+    return [x], [x, kl.Dense(3)(x)]
+
+
+def late_first_quantizer() -> Built:
+    """D13: layers in front of the first one with weights."""
+    x = keras.Input((4, 3, 2))
+    y = kl.Rescaling(1 / 4, offset=-0.5)(x)
+    y = kl.Permute((2, 1, 3))(kl.ZeroPadding2D(1)(y))
+    return [x], [kl.Dense(4)(kl.Flatten()(kl.MaxPooling2D(2)(y)))]
+
+
+def odd_names() -> Built:
+    x = keras.Input((6,), name="input")
+    y = x
+    for name in ("a-b", "a.b", "a b", "1st"):
+        y = kl.Dense(6, name=name)(y)
+    return [x], [y]
+
+
+def one(shape: tuple[int, ...], layer: Callable[..., Any], *args: Any, **options: Any) -> Branch:
+    """A layer behind nothing."""
+    return partial(chain, shape, lambda: [layer(*args, **options)])
+
+
+def act(layer: Callable[..., Any], *args: Any, **options: Any) -> Branch:
+    """An activation behind a dense layer."""
+    return partial(chain, (6,), lambda: [kl.Dense(8), layer(*args, **options), kl.Dense(3)])
+
+
+FIRST = {"data_format": "channels_first"}
+
+BRANCHES: dict[str, Branch] = {
+    "dilated convolution, 1D same": one((12, 3), kl.Conv1D, 4, 3, padding="same", dilation_rate=2),
+    "dilated convolution, 2D": one((9, 8, 2), kl.Conv2D, 3, (3, 2), dilation_rate=(2, 3)),
+    "groups, 1D": one((10, 4), kl.Conv1D, 6, 3, groups=2, strides=2),
+    "groups, 2D": one((7, 6, 4), kl.Conv2D, 6, 3, groups=2, padding="same"),
+    "causal": one((10, 3), kl.Conv1D, 4, 3, padding="causal"),
+    "causal, dilated": one((10, 3), kl.Conv1D, 4, 3, padding="causal", dilation_rate=3),
+    "channels_first": partial(
+        chain,
+        (2, 6, 8),
+        lambda: [
+            kl.Conv2D(4, 3, padding="same", activation="relu", **FIRST),
+            kl.MaxPooling2D(2, **FIRST),
+            kl.BatchNormalization(axis=1),
+            kl.DepthwiseConv2D(2, **FIRST),
+            kl.GlobalAveragePooling2D(**FIRST),
+        ],
+    ),
+    "channels_first, flattened": partial(
+        chain, (3, 8), lambda: [kl.Conv1D(4, 3, **FIRST), kl.Flatten(**FIRST), kl.Dense(3)]
+    ),
+    "channels_first, shapes": partial(
+        chain,
+        (3, 4, 4),
+        lambda: [
+            kl.ZeroPadding2D(1, **FIRST),
+            kl.AveragePooling2D(2, **FIRST),
+            kl.UpSampling2D(2, **FIRST),
+            kl.Cropping2D(1, **FIRST),
+            kl.GlobalMaxPooling2D(**FIRST),
+        ],
+    ),
+    "Conv3D": one((4, 5, 3, 2), kl.Conv3D, 3, (2, 3, 2), padding="same", strides=(1, 2, 1)),
+    "Conv3D, grouped and dilated": one((4, 5, 5, 4), kl.Conv3D, 6, 2, groups=2, dilation_rate=(2, 2, 1)),
+    "3D pooling": partial(
+        chain,
+        (5, 4, 4, 2),
+        lambda: [kl.MaxPooling3D(2, padding="same"), kl.AveragePooling3D((1, 2, 2)), kl.Dense(3)],
+    ),
+    "3D global pooling": partial(
+        chain, (3, 2, 4, 2), lambda: [kl.Dense(3), kl.GlobalAveragePooling3D(), kl.Dense(3)]
+    ),
+    "depthwise, 1D": one((10, 3), kl.DepthwiseConv1D, 3, padding="same"),
+    "depthwise, 2D": one((7, 6, 3), kl.DepthwiseConv2D, 3, strides=2, padding="same"),
+    "depthwise, multiplier 2": one((7, 6, 3), kl.DepthwiseConv2D, 3, depth_multiplier=2),
+    "separable, 1D": one((10, 3), kl.SeparableConv1D, 4, 3, padding="same"),
+    "separable, 2D": one((7, 6, 3), kl.SeparableConv2D, 4, 3, depth_multiplier=2),
+    "GlobalAveragePooling1D": one((7, 3), kl.GlobalAveragePooling1D),
+    "GlobalAveragePooling2D": one((5, 4, 3), kl.GlobalAveragePooling2D),
+    "GlobalMaxPooling2D": one((2, 2, 3), kl.GlobalMaxPooling2D),
+    "GlobalAveragePooling2D, keepdims": one((5, 4, 3), kl.GlobalAveragePooling2D, keepdims=True),
+    "concatenation, axis 1 of 1": partial(concatenated, -1, (5,)),
+    "concatenation, axis 1 of 2": partial(concatenated, 1, (4, 3)),
+    "concatenation, axis 2 of 2": partial(concatenated, 2, (4, 3)),
+    "concatenation, axis 1 of 3": partial(concatenated, 1, (3, 4, 2)),
+    "concatenation, axis 2 of 3": partial(concatenated, 2, (3, 4, 2)),
+    "concatenation, axis 3 of 3": partial(concatenated, 3, (3, 4, 2)),
+    "concatenation, axis 2 of 4": partial(concatenated, 2, (2, 3, 2, 2)),
+    "merge of three: Add": partial(merged, "Add", 3),
+    "merge of five: Add": partial(merged, "Add", 5),
+    "merge of three: Multiply": partial(merged, "Multiply", 3),
+    "merge of three: Maximum": partial(merged, "Maximum", 3),
+    "merge of three: Minimum": partial(merged, "Minimum", 3),
+    "merge of three: Average": partial(merged, "Average", 3),
+    "broadcasting merge: vectors": partial(broadcast, "Add", (6,), (1,)),
+    "broadcasting merge: channels": partial(broadcast, "Multiply", (4, 5, 3), (1, 1, 3)),
+    "broadcasting merge: places": partial(broadcast, "Subtract", (4, 5, 3), (4, 5, 1)),
+    "broadcasting merge: sequence": partial(broadcast, "Maximum", (1, 3), (5, 1)),
+    "squeeze and excite": squeeze_excite,
+    "nested models": nested,
+    "keras.ops nodes": operations,
+    "padding": one((4, 5, 2), kl.ZeroPadding2D, ((1, 2), (0, 3))),
+    "padding, 1D": one((6, 2), kl.ZeroPadding1D, (2, 1)),
+    "cropping": one((6, 5, 2), kl.Cropping2D, ((1, 2), (0, 1))),
+    "cropping, 1D": one((6, 2), kl.Cropping1D, (2, 1)),
+    "upsampling": one((3, 4, 2), kl.UpSampling2D, (2, 3)),
+    "upsampling, 1D": one((4, 2), kl.UpSampling1D, 3),
+    "ReLU6": act(kl.ReLU, max_value=6.0),
+    "LeakyReLU(0.3)": act(kl.LeakyReLU, negative_slope=0.3),
+    "ELU": act(kl.ELU, alpha=0.8),
+    "gelu": act(kl.Activation, "gelu"),
+    "silu": act(kl.Activation, "silu"),
+    "softplus": act(kl.Activation, "softplus"),
+    "hard_sigmoid": act(kl.Activation, "hard_sigmoid"),
+    "softmax as activation, at the end": softmax_output,
+    "BatchNorm on another axis": partial(
+        chain, (4, 5, 3), lambda: [kl.BatchNormalization(axis=1), kl.Activation("relu")]
+    ),
+    "BatchNorm on another axis, behind a convolution": partial(
+        chain, (6, 5, 2), lambda: [kl.Conv2D(3, 3), kl.BatchNormalization(axis=2)]
+    ),
+    "TimeDistributed(Dense)": partial(
+        chain, (5, 4), lambda: [kl.TimeDistributed(kl.Dense(3, activation="relu"))]
+    ),
+    "TimeDistributed(Conv1D)": partial(
+        chain, (3, 8, 2), lambda: [kl.TimeDistributed(kl.Conv1D(3, 3, padding="same"))]
+    ),
+    "TimeDistributed, a chain": partial(
+        chain,
+        (3, 5, 4, 2),
+        lambda: [
+            kl.TimeDistributed(layer)
+            for layer in (kl.Conv2D(3, 2, activation="relu"), kl.MaxPooling2D(2), kl.Flatten(), kl.Dense(2))
+        ],
+    ),
+    "max-pool 'same' behind relu": partial(
+        chain, (7, 5, 3), lambda: [kl.Activation("relu"), kl.MaxPooling2D(2, padding="same")]
+    ),
+    "max-pool 'same' of negative values": one((7, 5, 3), kl.MaxPooling2D, 2, padding="same"),
+    "max-pool 'same', 1D": one((7, 3), kl.MaxPooling1D, 2, padding="same"),
+    "fan-out": fan_out,
+    "D13 an input as output": input_as_output,
+    "D13 unquantized layers behind the input": late_first_quantizer,
+    "D13 names": odd_names,
+}

@@ -1,0 +1,42 @@
+"""What the peers lack or get wrong, feature by feature: exact here, or refused with a remedy."""
+
+from __future__ import annotations
+
+import pytest
+from branches import IO_TYPES, Outcome, convert_joined
+from feature_models import BRANCHES
+from refused_models import REFUSED
+
+import hgqify
+from hgqify.errors import UnsupportedLayerError
+from hgqify.export import compiler
+
+Results = dict[str, dict[str, Outcome]]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    joined = convert_joined(BRANCHES)
+    found = {"Keras": joined.keras()}
+    if compiler() is not None:
+        found |= joined.simulate(tmp_path_factory.mktemp("features"))
+    return found
+
+
+@pytest.mark.parametrize("feature", BRANCHES)
+@pytest.mark.parametrize("computation", ["Keras", *IO_TYPES])
+def test_every_feature_is_exact(results: Results, computation: str, feature: str) -> None:
+    if computation not in results:
+        pytest.skip("C simulation needs g++")
+    outcome = results[computation][feature]
+    assert not outcome.refused
+    assert outcome.exact, str(outcome)
+
+
+@pytest.mark.parametrize("feature", [name for name in REFUSED if not name.startswith("D10")])
+def test_what_is_not_supported_is_refused_before_the_data_is_opened(feature: str) -> None:
+    make, layer, remedy = REFUSED[feature]
+    with pytest.raises(UnsupportedLayerError) as caught:
+        hgqify.convert(make(), "no such file.npy")
+    assert layer in str(caught.value)
+    assert remedy[0].upper() + remedy[1:] in str(caught.value)
