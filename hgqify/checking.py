@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from hgqify import float64 as double
 from hgqify import graph
 from hgqify.data import Source
 from hgqify.errors import DataError, ExportError
@@ -29,7 +30,7 @@ from hgqify.export import (
 from hgqify.opening import open_for
 from hgqify.precision import Program, from_npz, lower
 from hgqify.progress import Event, Progress, TextProgress
-from hgqify.reference import Interpreter
+from hgqify.reference import Interpreter, overflow_statement
 from hgqify.result import MODEL_FILE, PROGRAM_FILE, PROJECT_FOLDER
 from hgqify.version import versions
 
@@ -60,6 +61,7 @@ def check(
     key: str | Sequence[str] | None = None,
     allow_pickle: bool = False,
     csim: bool | None = None,
+    float64: bool = False,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> CheckReport:
@@ -76,6 +78,7 @@ def check(
         limit: compare on the first so many samples of the data.
         key, allow_pickle: as for `convert`.
         csim: run C simulation; None: if there is a C++ compiler.
+        float64: run Keras in float64, which is exact where float32 has too few bits (see `hgqify.certify`).
         seed: of the random inputs.
         progress: hears of every batch; None shows a bar on standard error.
 
@@ -119,15 +122,21 @@ def check(
             show(Event(stage="compile C simulation", done=0, total=1, unit="projects"))
             simulation = stack.enter_context(compile_project(folder / PROJECT_FOLDER))
             show(Event(stage="compile C simulation", done=1, total=1, unit="projects"))
+        if float64:
+            model = stack.enter_context(double.evaluating(model))
         for stimulus in stimuli:
             comparisons += compare(
                 program,
                 stimulus.batches(),
                 name=stimulus.name,
                 model=model,
+                model_name="Keras in float64" if float64 else "Keras",
                 simulation=simulation,
                 progress=partial(_show_check, show, stimulus.total),
             )
+    # On the data alone: far outside, whatever has no proof overflows.
+    overflow = overflow_statement(program, stimuli[0].batches() if data is not None else None)
+    notes += overflow.notes()
     return CheckReport(
         comparisons=tuple(comparisons),
         notes=tuple(notes),
@@ -140,7 +149,9 @@ def check(
             "seed": seed,
             "batch": batch,
             "csim": simulation is not None,
+            "float64": float64,
         },
+        overflow=overflow.to_dict(),
         versions=_versions(simulation is not None),
     )
 

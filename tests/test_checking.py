@@ -13,9 +13,10 @@ import hgqify
 from hgqify import checking
 from hgqify.errors import DataError
 from hgqify.fixed import Overflow
-from hgqify.layers import QDense, Quantize
+from hgqify.layers import QAdd, QDense, Quantize
 from hgqify.precision import from_npz, lower, ops, to_npz
 from hgqify.progress import no_progress
+from hgqify.quantizers import QuantizerConfig
 
 SIDE = 32
 
@@ -51,15 +52,16 @@ def test_memory_does_not_grow_with_the_number_of_samples(saved: Path, tmp_path: 
     few, many = peak(saved, random=256), peak(saved, random=2048)
     assert many < few + one_batch
     np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(2048, SIDE * SIDE)).astype("f4"))
-    many = peak(saved, random=0, data=tmp_path / "x.npy")
+    few, many = (peak(saved, random=0, data=tmp_path / "x.npy", limit=limit) for limit in (256, None))
     assert many < few + one_batch
 
 
 def test_the_report_as_plain_values(saved: Path) -> None:
     report = check(saved, data=np.zeros((5, SIDE * SIDE), "f4"), random=20, seed=7, limit=3)
     told = report.to_dict()
-    assert json.loads(report.to_json()) == told
-    assert set(told) == {"schema", "exact", "codes", "comparisons", "notes", "settings", "versions"}
+    assert json.loads(report.to_json()) == json.loads(json.dumps(told))
+    parts = {"schema", "exact", "codes", "comparisons", "notes", "overflow", "settings", "versions"}
+    assert set(told) == parts
     assert told["exact"] is True
     assert [(c["what"], c["inputs"], c["samples"], c["unit"]) for c in told["comparisons"]] == [
         ("integers of model.keras", "", 4, "nodes"),
@@ -75,6 +77,7 @@ def test_the_report_as_plain_values(saved: Path) -> None:
         "seed": 7,
         "batch": 128,
         "csim": False,
+        "float64": False,
     }
     assert {"hgqify", "keras", "numpy", "python", "backend"} <= set(told["versions"])
     assert check(saved, random=20, seed=7).to_dict()["comparisons"][-1] == told["comparisons"][-1]
@@ -138,3 +141,31 @@ def test_bad_data_is_refused_before_the_compiler_runs(saved: Path, monkeypatch: 
 def test_nothing_to_compare_on(saved: Path) -> None:
     with pytest.raises(DataError, match="nothing to compare on"):
         check(saved, random=0)
+
+
+def test_what_wraps_on_the_data_is_told(tmp_path: Path) -> None:
+    x = keras.Input((4,))
+    config = QuantizerConfig("kif", "datalane", i0=0, f0=3, overflow_mode="SAT")
+    wraps = QuantizerConfig("kif", "datalane", i0=0, f0=3, overflow_mode="WRAP")
+    model = keras.Model(x, QAdd(iq_conf=wraps, name="sum")([Quantize(iq_conf=config)(x)] * 2))
+    model = keras.Model(x, Quantize(iq_conf=wraps, name="last")(model(x)))
+    model.save(tmp_path / "model.keras")
+    to_npz(lower(model), tmp_path / "program.npz")
+    calm = check(tmp_path, data=np.full((5, 4), 0.25, "f4"))
+    assert not calm.notes
+    assert "overflow: " in calm.summary()
+    wild = check(tmp_path, data=np.full((5, 4), 0.75, "f4"))
+    assert wild.exact, wild.summary()  # it wraps alike everywhere
+    assert "values wrap in 1 quantizer(s), as last" in wild.summary()
+
+
+def test_sums_too_wide_for_float32_are_checked_in_float64(tmp_path: Path) -> None:
+    x = keras.Input((64,))
+    config = QuantizerConfig("kif", "datalane", i0=2, f0=18, overflow_mode="SAT")
+    model = keras.Model(x, QDense(3, iq_conf=config, name="dense")(x))
+    model.save(tmp_path / "model.keras")
+    to_npz(lower(model), tmp_path / "program.npz")
+    assert not check(tmp_path).exact
+    report = check(tmp_path, float64=True)
+    assert report.exact, report.summary()
+    assert [c.what for c in report.comparisons] == ["integers of model.keras", "Keras in float64"]

@@ -26,6 +26,12 @@ _STDOUT = "-"
     help="Compare on N random inputs too: in range, on ties, at the ends, far outside.",
 )
 @csim_option
+@click.option(
+    "--float64",
+    is_flag=True,
+    default=None,
+    help="Run Keras in float64: exact where sums are too wide for float32.",
+)
 @seed_option
 @click.option(
     "--json",
@@ -47,6 +53,7 @@ def check(
     limit: int | None,
     random: int,
     csim: bool | None,
+    float64: bool | None,
     seed: int | None,
     json_target: str | None,
     quiet: bool,
@@ -75,6 +82,7 @@ def check(
             allow_pickle=allow_pickle,
             limit=limit,
             csim=csim,
+            float64=float64,
             seed=seed,
             progress=no_progress if quiet else None,
         ),

@@ -193,7 +193,13 @@ def convert(
             data=calib,
             random=check_samples,
             limit=check_samples,
-            **given(key=single(key), allow_pickle=allow_pickle, csim=csim, seed=settings["seed"]),
+            **given(
+                key=single(key),
+                allow_pickle=allow_pickle,
+                csim=csim,
+                seed=settings["seed"],
+                progress=no_progress if quiet else None,
+            ),
         )
     show_result(result, target, report)
     if report is not None and not report.exact:

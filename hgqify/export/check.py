@@ -38,9 +38,9 @@ class Computation:
     locate: Locate | None = None
 
 
-def keras_computation(program: Program, model: Any) -> Computation:
+def keras_computation(program: Program, model: Any, what: str) -> Computation:
     """A Keras model of Q layers; its outputs in flat order are the program's."""
-    return Computation(what="Keras", run=KerasRun(model), locate=partial(locate_keras, program, model))
+    return Computation(what=what, run=KerasRun(model), locate=partial(locate_keras, program, model))
 
 
 def csim_computation(program: Program, simulation: CSimulation) -> Computation:
@@ -75,6 +75,7 @@ def compare(
     *,
     name: str,
     model: Any | None = None,
+    model_name: str = "Keras",
     simulation: CSimulation | None = None,
     others: Sequence[Computation] = (),
     progress: Progress | None = None,
@@ -86,6 +87,7 @@ def compare(
         batches: inputs, one array (samples, *shape) per model input, float32.
         name: what the inputs are, for the report.
         model: Keras model of Q layers; its outputs in flat order are the program's.
+        model_name: what the report calls it.
         simulation: compiled project.
         others: further computations.
         progress: told the number of samples so far, after every batch.
@@ -95,7 +97,7 @@ def compare(
     """
     interpreter = Interpreter(program)
     computations = [
-        *([] if model is None else [keras_computation(program, model)]),
+        *([] if model is None else [keras_computation(program, model, model_name)]),
         *([] if simulation is None else [csim_computation(program, simulation)]),
         *others,
     ]

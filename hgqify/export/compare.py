@@ -164,12 +164,14 @@ class CheckReport:
         notes: what was not compared, and why.
         settings: what was checked and how: the options of the check by name, seed included.
         versions: of hgqify and of what it ran on, by name.
+        overflow: for every quantizer whether it can overflow, and whether it did on the data.
     """
 
     comparisons: tuple[Comparison, ...]
     notes: tuple[str, ...] = field(default=())
     settings: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    overflow: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def exact(self) -> bool:
@@ -184,6 +186,7 @@ class CheckReport:
     def summary(self) -> str:
         """A few lines for the terminal; the last one is the verdict."""
         lines = [str(c) for c in self.comparisons]
+        lines += self.overflow.get("summary", ())
         lines += [f"note: {note}" for note in self.notes]
         lines.append("exact: every code is equal" if self.exact else "NOT EXACT")
         return "\n".join(lines)
@@ -198,6 +201,7 @@ class CheckReport:
             "notes": list(self.notes),
             "settings": dict(self.settings),
             "versions": dict(self.versions),
+            "overflow": dict(self.overflow),
         }
 
     def to_json(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 
 import numpy as np
@@ -52,18 +52,20 @@ def compare_programs(reference: Program, other: Program, *, what: str, against: 
 
 def _parts(program: Program) -> Iterator[tuple[str, str, dict[str, _Fact]]]:
     """Layer, name and facts of every node, and of the program as a whole."""
+    # Keras gives inputs without a name another one whenever they are made: their position tells them apart.
+    called = {name: f"input {position}" for position, name in enumerate(program.inputs)}
     for node in program.nodes:
-        yield node.layer, node.name, _facts(node)
-    facts: dict[str, _Fact] = {"inputs": ", ".join(program.inputs), "outputs": ", ".join(program.outputs)}
-    yield "", program.name, {"program": program.name, **facts}
+        yield node.layer, node.name, _facts(node, called)
+    outputs = ", ".join(called.get(name, name) for name in program.outputs)
+    yield "", program.name, {"program": program.name, "inputs": str(len(called)), "outputs": outputs}
 
 
-def _facts(node: Node) -> dict[str, _Fact]:
+def _facts(node: Node, called: Mapping[str, str]) -> dict[str, _Fact]:
     facts: dict[str, _Fact] = {
-        "node": node.name,
-        "layer": node.layer,
+        "node": called.get(node.name, node.name),
+        "layer": called.get(node.name, node.layer),
         "operation": type(node.op).__name__,
-        "inputs": ", ".join(node.inputs),
+        "inputs": ", ".join(called.get(name, name) for name in node.inputs),
         "shape": str(tuple(node.shape)),
     }
     for field in dataclasses.fields(node.op):
