@@ -7,7 +7,6 @@ from typing import Any
 
 from hgqify.errors import ExportError
 from hgqify.export.context import Context, renamed
-from hgqify.export.plan import info_of
 from hgqify.export.spec import LayerSpec
 from hgqify.precision import ops
 from hgqify.precision.program import Node
@@ -84,14 +83,14 @@ def max_pool(node: Node, context: Context) -> list[LayerSpec]:
     in_name = node.inputs[0]
     in_shape = context.shape_of(in_name)
     # hls4ml pads with the lowest code of a signed type; for an unsigned one that bit is the highest.
-    zeros = (
-        any(sum(p) for p in op.padding) and int(info_of(context.plan.program.by_name[in_name]).low.min()) >= 0
-    )
+    zeros = any(sum(p) for p in op.padding) and not context.type_of(in_name).k
     specs: list[LayerSpec] = []
     source, padding = context.tensors[in_name], op.padding
     if zeros:
         pad = _pad_spec(node, in_shape, op.padding, context)
-        specs.append(renamed(pad, name=f"{pad.name}_pad", node=None))
+        # Compared before anything is cut off.
+        held = {"result": context.type_of(in_name)}
+        specs.append(renamed(pad, name=f"{pad.name}_pad", node=None, types=held))
         source, in_shape = specs[0].name, tuple(pad.attributes["shape"])
         padding = ((0, 0),) * rank
     # A single window may take any stride; hls4ml's streams want its own width, as long as no second fits.
