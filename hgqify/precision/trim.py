@@ -22,7 +22,7 @@ from hgqify.precision.program import Node, Program, TensorInfo
 def trim(program: Program) -> Program:
     """The same function with every constant zero that no output depends on.
 
-    Tensors keep their bounds: those of elements that nobody sees are wider than need be.
+    Tensors keep their bounds, which say nothing any more of elements that nobody sees.
 
     Args:
         program: annotated.
