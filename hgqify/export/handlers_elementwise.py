@@ -41,7 +41,8 @@ def quantize(node: Node, context: Context) -> list[LayerSpec]:
         )
     shape = (1, *node.shape)
     bits, alive = found.bits, found.bits.alive
-    parts = (np.where(alive, a, 0).reshape(shape) for a in (bits.k, bits.k + bits.i + bits.f, bits.k + bits.i))
+    integer = bits.k + bits.i
+    parts = (np.where(alive, a, 0).reshape(shape) for a in (bits.k, integer + bits.f, integer))
     mask = context.spec(
         node,
         "FixedPointQuantizer",

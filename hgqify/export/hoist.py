@@ -65,7 +65,8 @@ def _swap_one(program: Program) -> Program | None:
 def _swapped(program: Program, mover: Node, quantizer: Node) -> Program:
     """Quantizer first, then the mover; what read the quantizer now reads the mover."""
     source = program.by_name[mover.inputs[0]]
-    early = replace(quantizer, op=_one_format(quantize_of(quantizer)), inputs=mover.inputs, shape=source.shape)
+    op = _one_format(quantize_of(quantizer))
+    early = replace(quantizer, op=op, inputs=mover.inputs, shape=source.shape)
     early_info = infer(early.op, (info_of(source),), early.shape, where=early.layer)
     late = replace(mover, inputs=(early.name,))
     late = replace(late, info=infer(late.op, (early_info,), late.shape, where=late.layer))

@@ -69,7 +69,7 @@ class Plan:
         return self.io_type == "io_stream"
 
     def needs_mask(self, node: Node) -> bool:
-        """Whether a quantizer is no type of hls4ml's: formats per element, the constant 0, WRAP_SM that wraps."""
+        """Whether a quantizer is no type: formats per element, the constant 0, WRAP_SM that wraps."""
         return needs_mask(node, self.quantizers[node.name])
 
 
@@ -85,7 +85,7 @@ def prepare(program: Program) -> Program:
 def needs_mask(node: Node, found: QuantizerType) -> bool:
     """As `Plan.needs_mask`."""
     op = quantize_of(node)
-    return not op.is_uniform or np.all(op.k + op.i + op.f <= 0) or found.overflow is Overflow.WRAP_SM
+    return not op.is_uniform or bool(np.all(op.k + op.i + op.f <= 0)) or found.overflow is Overflow.WRAP_SM
 
 
 def hls_type(found: Format) -> HlsType:
@@ -164,8 +164,8 @@ def _input_type(node: Node, program: Program, types: Mapping[str, QuantizerType]
     """A type wide enough that rounding and overflow in the quantizers behind it see what they need.
 
     One extra fractional bit, truncated, is all that rounding to nearest with ties up can see
-    (floor(floor(2y) / 2 + 1/2) = floor(y + 1/2)). Saturation sees no more than saturation to the widest of the
-    ranges, wrapping no more than its own integer bits, WRAP_SM one more.
+    (floor(floor(2y) / 2 + 1/2) = floor(y + 1/2)). Saturation sees no more than saturation to the widest of
+    the ranges, wrapping no more than its own integer bits, WRAP_SM one more.
     """
     readers = [c for c in program.consumers[node.name] if isinstance(c.op, ops.Quantize)]
     if not readers:

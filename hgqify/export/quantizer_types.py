@@ -13,7 +13,7 @@ import numpy as np
 
 from hgqify.errors import ExportError
 from hgqify.export.types import HlsType
-from hgqify.fixed import Interval, Overflow, Rounding
+from hgqify.fixed import Format, Interval, Overflow, Rounding
 from hgqify.precision import ops
 from hgqify.precision.info import NO_STEP, live_step
 from hgqify.precision.minimal import Kept, kept, union, whole_bits
@@ -44,8 +44,9 @@ class QuantizerType:
     def uniform(self) -> HlsType:
         """One type for all elements, for a quantizer that declares one format."""
         found = union(self.bits)
-        k, i, f = (found.k, found.i, found.f) if self.bits.alive.any() else (0, 1 - self.zero_frac, self.zero_frac)
-        return HlsType(k=k, i=i, f=f, rounding=self.rounding, overflow=self.overflow)
+        if not self.bits.alive.any():
+            found = Format(0, 1 - self.zero_frac, self.zero_frac)
+        return HlsType(k=found.k, i=found.i, f=found.f, rounding=self.rounding, overflow=self.overflow)
 
 
 def info_of(node: Node) -> TensorInfo:
@@ -97,7 +98,8 @@ def quantizer_type(node: Node, producer: Node, seen: Request) -> QuantizerType:
         overflow = Overflow.SAT  # the lower bound is 0, or not reached
     if overflow is Overflow.WRAP_SM:
         # Its folds depend on all bits of the format.
-        whole = Kept(k=k, i=i, f=f, alive=used, cut=np.zeros(node.shape, bool), floored_i=np.full(node.shape, NO_STEP))
+        never = np.zeros(node.shape, bool)
+        whole = Kept(k=k, i=i, f=f, alive=used, cut=never, floored_i=np.full(node.shape, NO_STEP))
         return QuantizerType(bits=whole, rounding=op.rounding, overflow=overflow, zero_frac=0)
     rounds = used if producer.info is None else used & (live_step(producer.info) > f)
     truncates = op.rounding is Rounding.TRN or not rounds.any()
@@ -127,5 +129,5 @@ def quantizer_type(node: Node, producer: Node, seen: Request) -> QuantizerType:
 
 def _with(bits: Kept, where: np.ndarray, **changes: np.ndarray) -> Kept:
     """``bits`` with some parts replaced, and all alive, ``where`` it says."""
-    parts = {name: np.where(where, changes.get(name, getattr(bits, name)), getattr(bits, name)) for name in "kif"}
+    parts = {name: np.where(where, part, getattr(bits, name)) for name, part in changes.items()}
     return replace(bits, **parts, alive=bits.alive | where, cut=bits.cut & ~where)

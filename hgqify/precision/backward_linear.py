@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from hgqify.precision import ops
-from hgqify.precision.backward_structure import spread
+from hgqify.precision.backward_structure import inner, spread
 from hgqify.precision.info import constant_step
 from hgqify.precision.program import TensorInfo
 from hgqify.precision.request import NOTHING, WHOLE, Request, request, scaled
@@ -39,9 +39,8 @@ def max_plus(bits: np.ndarray, step: np.ndarray) -> np.ndarray:
         return np.broadcast_to(max_plus(bits[:1], step), (places, groups, step.shape[-1]))
     if np.all((bits == WHOLE) | (bits == NOTHING)):
         # Usual, and an ordinary product: is there any weight to an output that is seen?
-        met = np.einsum(
-            "pgo,goc->pgc", (bits == WHOLE).astype(np.float32), (step > NOTHING).astype(np.float32), optimize=True
-        )
+        seen, weights = (bits == WHOLE).astype(np.float32), (step > NOTHING).astype(np.float32)
+        met = np.einsum("pgo,goc->pgc", seen, weights, optimize=True)
         return np.where(met > 0, WHOLE, NOTHING)
     result = np.empty((places, groups, step.shape[-1]), np.int64)
     rows = max(1, _ELEMENTS // max(1, places * groups * outputs))
@@ -71,8 +70,7 @@ def conv(op: ops.Conv, infos: Infos, index: int, out: Request) -> Request:
         met = max_plus(bits, step).reshape(*space, shape[-1])
         place = tap_slices(op, tap, space)
         result[place] = np.maximum(result[place], met)
-    inner = tuple(slice(before, before + n) for (before, _), n in zip(op.padding, shape[:-1], strict=True))
-    return _seen(result[inner])
+    return _seen(result[inner(op.padding, shape[:-1])])
 
 
 def tap_slices(op: ops.Conv, tap: tuple[int, ...], space: tuple[int, ...]) -> tuple[slice, ...]:

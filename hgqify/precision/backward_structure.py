@@ -31,8 +31,12 @@ def concatenate(op: ops.Concatenate, infos: Infos, index: int, out: Request) -> 
 
 def pad(op: ops.Pad, infos: Infos, index: int, out: Request) -> Request:
     """The part without padding."""
-    inner = tuple(slice(before, before + n) for (before, _), n in zip(op.padding, infos[0].shape, strict=True))
-    return out.map(lambda a: a[inner])
+    return out.map(lambda a: a[inner(op.padding, infos[0].shape)])
+
+
+def inner(padding: tuple[tuple[int, int], ...], shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """Where something of ``shape`` lies once it is padded."""
+    return tuple(slice(before, before + n) for (before, _), n in zip(padding, shape, strict=True))
 
 
 def crop(op: ops.Crop, infos: Infos, index: int, out: Request) -> Request:
@@ -68,7 +72,7 @@ def spread(
             slice(t, t + (o - 1) * s + 1, s) for t, o, s in zip(tap, bits.shape[:-1], strides, strict=True)
         )
         result[place] = np.maximum(result[place], bits)
-    return result[tuple(slice(before, before + n) for (before, _), n in zip(padding, shape[:-1], strict=True))]
+    return result[inner(padding, shape[:-1])]
 
 
 def max_pool(op: ops.MaxPool, infos: Infos, index: int, out: Request) -> Request:

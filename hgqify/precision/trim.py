@@ -48,7 +48,8 @@ def _trimmed(node: Node, infos: list[TensorInfo], seen: np.ndarray) -> Node:
             bias=_bias(op.bias, seen),
         )
     elif isinstance(op, ops.Conv):
-        op = replace(op, kernel=_only(op.kernel, _conv_meets(op, live(infos[0]), seen)), bias=_bias(op.bias, seen))
+        kernel = _only(op.kernel, _conv_meets(op, live(infos[0]), seen))
+        op = replace(op, kernel=kernel, bias=_bias(op.bias, seen))
     elif isinstance(op, ops.ScaleShift):
         scale = _reduced(live(infos[0]) & seen, op.scale.codes.shape)
         shift = op.shift and _only(op.shift, _reduced(seen, op.shift.codes.shape))
@@ -74,14 +75,14 @@ def _reduced(used: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Whether any element that a constant of ``shape`` was broadcast to is used."""
     own = (1,) * (used.ndim - len(shape)) + shape
     axes = tuple(n for n, (a, b) in enumerate(zip(used.shape, own, strict=True)) if a != b)
-    return used.any(axis=axes, keepdims=True).reshape(shape)
+    return np.asarray(used.any(axis=axes, keepdims=True)).reshape(shape)
 
 
 def _meet(inputs: np.ndarray, outputs: np.ndarray) -> np.ndarray:
     """(..., inputs, outputs): whether a live input and a seen output meet at any place (first axis)."""
     if np.any(inputs.all(axis=-1) & outputs.all(axis=-1)):
         return np.ones((inputs.shape[-1], outputs.shape[-1]), bool)
-    return inputs.T.astype(np.float32) @ outputs.astype(np.float32) > 0
+    return np.asarray(inputs.T.astype(np.float32) @ outputs.astype(np.float32) > 0)
 
 
 def _conv_meets(op: ops.Conv, alive: np.ndarray, seen: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ PER_ELEMENT = {"activation_granularity": "element", "overflow": "WRAP", "io_type
 
 
 @pytest.mark.parametrize("settings", [{}, PER_ELEMENT], ids=["defaults", "per element, WRAP"])
-@pytest.mark.parametrize("name", ["mlp", "cnn1d", "residual", "shared"])
+@pytest.mark.parametrize("name", ["mlp", "depthwise1d", "residual", "shared"])
 def test_no_type_is_wider(name, settings):
     model = tiny_models.build(name, seed=1)
     data = tiny_models.inputs(model, 64, seed=3)
