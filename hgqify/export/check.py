@@ -12,9 +12,10 @@ import numpy as np
 from hgqify.calling import predict
 from hgqify.export.compare import Comparison, Place, Tally, first_difference
 from hgqify.export.csim import CSimulation
-from hgqify.export.hoist import prepare
-from hgqify.precision import ops
+from hgqify.export.plan import prepare
+from hgqify.precision import ops, requests
 from hgqify.precision.program import Program
+from hgqify.precision.request import visible
 from hgqify.reference import Interpreter, run
 
 Inputs = Sequence[np.ndarray]
@@ -174,19 +175,25 @@ def locate_keras(program: Program, model: Any, one: Inputs) -> Place | None:
 
 
 def locate_csim(program: Program, simulation: CSimulation, one: Inputs) -> Place | None:
-    """The first hls4ml layer whose traced output differs from the program, for one sample."""
-    prepared = prepare(program)
+    """The first hls4ml layer whose traced output differs from the program, for one sample.
+
+    The firmware stores no bits that nobody sees, so only those that are seen are compared.
+    """
+    printed = prepare(program)
+    seen = requests(printed)
     nodes = simulation.layout.nodes
-    names = [n for n in simulation.layout.traced if n in nodes and nodes[n] in prepared.by_name]
+    names = [n for n in simulation.layout.traced if n in nodes and nodes[n] in printed.by_name]
     (traced,) = simulation.trace(one)
-    kept = _kept(prepared, [nodes[n] for n in names], one)
-    order = {node.name: position for position, node in enumerate(prepared.nodes)}
+    kept = _kept(printed, [nodes[n] for n in names], one)
+    order = {node.name: position for position, node in enumerate(printed.nodes)}
     for name in sorted(names, key=lambda n: order[nodes[n]]):
-        node = prepared.by_name[nodes[name]]
+        node = printed.by_name[nodes[name]]
         codes = kept[node.name]
-        place = first_difference(
-            codes.values, traced[name][None], codes.frac, layer=node.layer, node=node.name
+        expected, found = (
+            visible(values.reshape(codes.codes.shape), seen[node.name], codes.frac)
+            for values in (codes.values, traced[name])
         )
+        place = first_difference(expected, found, codes.frac, layer=node.layer, node=node.name)
         if place is not None:
             return place
     return None

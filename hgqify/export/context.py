@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hgqify.export.plan import Plan, exact_type, info_of
+from hgqify.export.plan import Plan
 from hgqify.export.spec import LayerSpec
 from hgqify.export.types import HlsType
 from hgqify.precision.program import Node
@@ -16,10 +16,9 @@ from hgqify.precision.program import Node
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Context:
-    """A plan, the accumulator types and the hls4ml tensor that holds each node's value."""
+    """A plan, and the hls4ml tensor that holds each node's value."""
 
     plan: Plan
-    accumulators: Mapping[str, HlsType]
     tensors: Mapping[str, str]
 
     def shape_of(self, name: str) -> tuple[int, ...]:
@@ -31,9 +30,8 @@ class Context:
         return self.plan.result[name]
 
     def accumulator(self, node: Node) -> HlsType:
-        """Type in which the node adds up; wide enough for every partial sum's exact total."""
-        found = self.accumulators.get(node.name)
-        return exact_type(info_of(node)) if found is None else found
+        """Type in which the node adds up; partial sums may wrap, what is seen of the total is right."""
+        return self.plan.accumulator[node.name]
 
     def spec(
         self,

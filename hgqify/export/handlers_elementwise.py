@@ -6,11 +6,12 @@ import numpy as np
 
 from hgqify.errors import ExportError
 from hgqify.export.context import Context, renamed
-from hgqify.export.plan import coarsest, needs_mask
+from hgqify.export.quantizer_types import QuantizerType
 from hgqify.export.spec import LayerSpec
 from hgqify.export.types import HlsType, constant_type
-from hgqify.fixed import Rounding
+from hgqify.fixed import Rounding, requantize
 from hgqify.precision import ops
+from hgqify.precision.ops import Constant
 from hgqify.precision.program import Node
 
 MAX_TABLE_WIDTH = 16
@@ -21,8 +22,9 @@ def quantize(node: Node, context: Context) -> list[LayerSpec]:
     op = node.op
     if not isinstance(op, ops.Quantize):
         raise TypeError(type(op))
-    if not needs_mask(node, context.plan.program.by_name[node.inputs[0]]):
-        return _wide_enough(node, op, context, context.cast(node))
+    found = context.plan.quantizers[node.name]
+    if not context.plan.needs_mask(node):
+        return _wide_enough(node, found, context, context.cast(node))
     zero = bool(np.all(op.k + op.i + op.f <= 0))
     if context.plan.streams and op.is_uniform and not zero:
         raise ExportError(
@@ -38,27 +40,28 @@ def quantize(node: Node, context: Context) -> list[LayerSpec]:
             remedy="calibrate with activation granularity 'tensor', or export with io_parallel",
         )
     shape = (1, *node.shape)
-    k, width = (np.broadcast_to(a, shape) for a in (op.k, np.maximum(op.k + op.i + op.f, 0)))
-    integer = np.where(width > 0, np.broadcast_to(op.k + op.i, shape), 0)
+    bits, alive = found.bits, found.bits.alive
+    integer = bits.k + bits.i
+    parts = (np.where(alive, a, 0).reshape(shape) for a in (bits.k, integer + bits.f, integer))
     mask = context.spec(
         node,
         "FixedPointQuantizer",
         attributes={
-            "mask_kbi": tuple(a.astype(np.int16) for a in (k, width, integer)),
-            "RND": op.rounding.value,
-            "SAT": op.overflow.value,
+            "mask_kbi": tuple(a.astype(np.int16) for a in parts),
+            "RND": found.rounding.value,
+            "SAT": found.overflow.value,
             "fusible": False,
             "overrides": {},
         },
     )
-    return _wide_enough(node, op, context, mask)
+    return _wide_enough(node, found, context, mask)
 
 
-def _wide_enough(node: Node, op: ops.Quantize, context: Context, spec: LayerSpec) -> list[LayerSpec]:
+def _wide_enough(node: Node, found: QuantizerType, context: Context, spec: LayerSpec) -> list[LayerSpec]:
     """``ap_fixed`` aborts on rounding off more bits than its operand has: then widen the operand first."""
     held = context.type_of(node.inputs[0])
-    missing = held.f - coarsest(op) - held.width
-    if op.rounding is Rounding.TRN or missing <= 0:
+    missing = held.f - found.coarsest - held.width
+    if found.rounding is Rounding.TRN or missing <= 0:
         return [spec]
     wider = HlsType(k=held.k, i=held.i + missing, f=held.f)
     widened = renamed(
@@ -133,13 +136,14 @@ def leaky_relu(node: Node, context: Context) -> list[LayerSpec]:
 def table(node: Node, context: Context) -> list[LayerSpec]:
     """A table addressed by the raw bits of its input: non-negative codes first, then negative ones.
 
-    The layout follows the type that really reaches the table, so narrowing that type cannot shift it.
+    The layout follows the type that really reaches the table, so narrowing that type cannot shift it; entries
+    are those bits of the result that are kept.
     """
     op = node.op
     if not isinstance(op, ops.Table):
         raise TypeError(type(op))
     in_type = context.type_of(node.inputs[0])
-    if in_type.f != op.in_frac or in_type.width > MAX_TABLE_WIDTH:
+    if in_type.f > op.in_frac or in_type.width > MAX_TABLE_WIDTH:
         raise ExportError(
             "a lookup table cannot be addressed by its input",
             where=node.layer,
@@ -149,11 +153,15 @@ def table(node: Node, context: Context) -> list[LayerSpec]:
     codes = np.arange(2**in_type.width)
     if in_type.k:
         codes = np.where(codes >= 2 ** (in_type.width - 1), codes - 2**in_type.width, codes)
-    index = codes - op.first
+    index = (codes << (op.in_frac - in_type.f)) - op.first
     reachable = (index >= 0) & (index < op.entries.codes.size)
-    values = np.zeros(codes.shape)
-    values[reachable] = op.entries.values[index[reachable]]
-    entry_type = constant_type(op.entries)
+    held = context.type_of(node.name)
+    entries = np.zeros(codes.shape, np.int64)
+    entries[reachable] = requantize(
+        op.entries.codes[index[reachable]], op.entries.frac, held.k, held.i, held.f
+    )
+    found = Constant(codes=entries, frac=held.f)
+    entry_type = constant_type(found)
     return [
         context.spec(
             node,
@@ -161,7 +169,7 @@ def table(node: Node, context: Context) -> list[LayerSpec]:
             types={"table": entry_type},
             attributes={
                 "activation": "unary_lut",
-                "table_data": values,
+                "table_data": found.values,
                 "table_type": str(entry_type),
                 "n_in": int(np.prod(node.shape)),
             },

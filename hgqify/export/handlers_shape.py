@@ -9,7 +9,7 @@ import numpy as np
 
 from hgqify.errors import ExportError
 from hgqify.export.context import Context, renamed
-from hgqify.export.plan import info_of
+from hgqify.export.quantizer_types import info_of
 from hgqify.export.spec import LayerSpec
 from hgqify.export.types import HlsType, constant_type, smallest_type
 from hgqify.precision import ops
@@ -116,7 +116,7 @@ def max_pool(node: Node, context: Context) -> list[LayerSpec]:
     # hls4ml pads with the lowest code of a signed type; for an unsigned one that bit is the highest.
     padded = any(sum(p) for p in op.padding)
     info = info_of(context.plan.program.by_name[in_name])
-    negative = int(info.low.min()) < 0
+    negative = bool(context.type_of(in_name).k)
     lifted = padded and negative and context.plan.streams
     zeros = padded and (lifted or not negative)
     specs: list[LayerSpec] = []

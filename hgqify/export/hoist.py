@@ -11,8 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from hgqify.export.expand import expand
-from hgqify.export.plan import info_of, quantizer_type
+from hgqify.export.quantizer_types import beyond, info_of, quantize_of
 from hgqify.fixed import Overflow
 from hgqify.precision import ops
 from hgqify.precision.forward import infer
@@ -20,15 +19,6 @@ from hgqify.precision.program import Node, Program
 
 _MOVING = (ops.Reshape, ops.Transpose, ops.Crop, ops.Pad, ops.Repeat)
 _SATURATING = (Overflow.SAT, Overflow.SAT_SYM)
-
-
-def prepare(program: Program) -> Program:
-    """The same function as it is printed: in hls4ml's operations, every quantizer as early as it can stand.
-
-    Args:
-        program: annotated fixed program.
-    """
-    return hoist_quantizers(expand(program))
 
 
 def hoist_quantizers(program: Program) -> Program:
@@ -44,19 +34,20 @@ def hoist_quantizers(program: Program) -> Program:
     return program
 
 
-def _passes(quantizer: Node, mover: Node) -> bool:
+def _passes(quantizer: Node, mover: Node, program: Program) -> bool:
     if isinstance(mover.op, _MOVING):
         return True
-    if not isinstance(mover.op, ops.MaxPool) or not isinstance(quantizer.op, ops.Quantize):
+    if not isinstance(mover.op, ops.MaxPool):
         return False
-    return quantizer.op.overflow in _SATURATING or (
-        # Nothing overflows, so wrapping never happens.
-        quantizer_type(quantizer, mover).overflow is Overflow.WRAP
-        and quantizer_type(
-            replace(quantizer, op=replace(quantizer.op, overflow=Overflow.SAT)), mover
-        ).overflow
-        is Overflow.WRAP
-    )
+    # Where nothing overflows, wrapping never happens: not even to what cannot win the maximum.
+    op = _one_format(quantize_of(quantizer))
+    sides = beyond(replace(quantizer, op=op), program.by_name[mover.inputs[0]])
+    return op.overflow in _SATURATING or not any(np.any(side) for side in sides)
+
+
+def _one_format(op: ops.Quantize) -> ops.Quantize:
+    """A uniform quantizer for any shape."""
+    return replace(op, k=np.asarray(np.max(op.k)), i=np.asarray(np.max(op.i)), f=np.asarray(np.max(op.f)))
 
 
 def _swap_one(program: Program) -> Program | None:
@@ -65,7 +56,7 @@ def _swap_one(program: Program) -> Program | None:
             continue
         mover = program.by_name[quantizer.inputs[0]]
         alone = len(program.consumers[mover.name]) == 1 and mover.name not in program.outputs
-        if not alone or not _passes(quantizer, mover):
+        if not alone or not _passes(quantizer, mover, program):
             continue
         return _swapped(program, mover, quantizer)
     return None
@@ -74,9 +65,7 @@ def _swap_one(program: Program) -> Program | None:
 def _swapped(program: Program, mover: Node, quantizer: Node) -> Program:
     """Quantizer first, then the mover; what read the quantizer now reads the mover."""
     source = program.by_name[mover.inputs[0]]
-    op = quantizer.op
-    if isinstance(op, ops.Quantize):  # one format, whatever the shape
-        op = replace(op, k=np.asarray(np.max(op.k)), i=np.asarray(np.max(op.i)), f=np.asarray(np.max(op.f)))
+    op = _one_format(quantize_of(quantizer))
     early = replace(quantizer, op=op, inputs=mover.inputs, shape=source.shape)
     early_info = infer(early.op, (info_of(source),), early.shape, where=early.layer)
     late = replace(mover, inputs=(early.name,))

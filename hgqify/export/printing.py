@@ -75,13 +75,12 @@ class Printed:
     plan: Plan
 
 
-def print_program(program: Program, io_type: str, accumulators: Mapping[str, HlsType]) -> Printed:
+def print_program(program: Program, io_type: str) -> Printed:
     """Turn every node into hls4ml layers.
 
     Args:
         program: annotated fixed program.
         io_type: 'io_parallel' or 'io_stream'.
-        accumulators: exact accumulator types by node name; nodes without one use their exact result.
 
     Raises:
         ExportError: lists every node that hls4ml cannot print for this interface.
@@ -91,7 +90,7 @@ def print_program(program: Program, io_type: str, accumulators: Mapping[str, Hls
     tensors: dict[str, str] = {}
     layers: list[LayerSpec] = []
     used: set[str] = set()
-    context = Context(plan=plan, accumulators=accumulators, tensors=tensors)
+    context = Context(plan=plan, tensors=tensors)
     for node in program.nodes:
         if node.name in plan.absorbed:
             tensors[node.name] = tensors[plan.absorbed[node.name]]

@@ -15,14 +15,11 @@ from typing import Any
 import numpy as np
 
 from hgqify.errors import ExportError
-from hgqify.export.hoist import prepare
-from hgqify.export.plan import exact_type, info_of
+from hgqify.export.plan import prepare
 from hgqify.export.printing import Printed, print_program
 from hgqify.export.repairs import repair_headers
 from hgqify.export.spec import LayerSpec
 from hgqify.export.types import HlsType
-from hgqify.precision import ops
-from hgqify.precision.backward import formats
 from hgqify.precision.program import Program
 
 LAYOUT_FILE = "hgqify_layout.json"
@@ -99,8 +96,7 @@ def refuse_unprintable(program: Program, options: ProjectOptions) -> None:
     Raises:
         ExportError: lists all of them.
     """
-    program = prepare(program)
-    print_program(program, options.io_type, _accumulators(program))
+    print_program(prepare(program), options.io_type)
 
 
 def write_project(program: Program, directory: Path, options: ProjectOptions) -> Printed:
@@ -117,7 +113,7 @@ def write_project(program: Program, directory: Path, options: ProjectOptions) ->
     from hgqify.export.kernels import register
 
     program = prepare(program)
-    printed = print_program(program, options.io_type, _accumulators(program))
+    printed = print_program(program, options.io_type)
     register(options.backend)
     output = io.StringIO()
     try:
@@ -138,24 +134,6 @@ def write_project(program: Program, directory: Path, options: ProjectOptions) ->
     repair_headers(directory)
     _write_layout(program, printed, graph, directory, options)
     return printed
-
-
-def _accumulators(program: Program) -> dict[str, HlsType]:
-    """Types in which sums are formed.
-
-    A sum that only a wrapping quantizer reads may wrap before it; where the sum itself is a tensor of the
-    firmware, it is whole.
-    """
-    result = {}
-    for name, found in formats(program).items():
-        if found.accumulator is None:
-            continue
-        readers = program.consumers[name]
-        narrow = len(readers) == 1 and isinstance(readers[0].op, ops.Quantize)
-        whole = exact_type(info_of(program.by_name[name]))
-        k, i = (found.accumulator.k, found.accumulator.i) if narrow else (whole.k, whole.i)
-        result[name] = HlsType(k=k, i=i, f=max(found.accumulator.f, whole.f))
-    return result
 
 
 def _precision(spec: LayerSpec) -> dict[str, str]:

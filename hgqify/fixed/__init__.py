@@ -3,7 +3,7 @@
 Formats and modes
     Format, Rounding, Overflow, as_rounding, as_overflow, deployed
 Values and codes
-    to_codes, requantize, align, to_values, quantize, overflows
+    to_codes, requantize, align, to_values, quantize, overflows, beyond
 Ranges
     MAX_BITS, code_bounds, Interval, minimal_format, minimal_bits
 Bits of codes
@@ -15,7 +15,7 @@ from hgqify.fixed.bounds import MAX_BITS, code_bounds
 from hgqify.fixed.format import Format
 from hgqify.fixed.interval import Interval
 from hgqify.fixed.modes import Overflow, Rounding, as_overflow, as_rounding, deployed
-from hgqify.fixed.quantize import align, overflows, quantize, requantize, to_codes, to_values
+from hgqify.fixed.quantize import align, beyond, overflows, quantize, requantize, to_codes, to_values
 
 __all__ = [
     "MAX_BITS",
@@ -26,6 +26,7 @@ __all__ = [
     "align",
     "as_overflow",
     "as_rounding",
+    "beyond",
     "bit_length",
     "code_bounds",
     "deployed",

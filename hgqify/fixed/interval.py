@@ -13,7 +13,7 @@ from hgqify.fixed.bits import minimal_format
 from hgqify.fixed.bounds import MAX_BITS, BoolArray, IntArray, IntLike, code_bounds, integers
 from hgqify.fixed.format import Format
 from hgqify.fixed.modes import Overflow, Rounding
-from hgqify.fixed.quantize import align, overflows, requantize
+from hgqify.fixed.quantize import align, beyond, requantize
 
 _LIMIT = 1 << MAX_BITS
 
@@ -200,10 +200,16 @@ class Interval:
         self, k: IntLike, i: IntLike, f: IntLike, rounding: Rounding, overflow: Overflow
     ) -> BoolArray:
         """Whether a rounded value can fall outside the range of the format, element by element."""
-        at_low, at_high = (
-            overflows(end, k, i, f, rounding, overflow, frac=self.frac) for end in (self.low, self.high)
-        )
-        return at_low | at_high
+        under, over = self.beyond(k, i, f, rounding, overflow)
+        return under | over
+
+    def beyond(
+        self, k: IntLike, i: IntLike, f: IntLike, rounding: Rounding, overflow: Overflow
+    ) -> tuple[BoolArray, BoolArray]:
+        """Whether a rounded value can fall below, and whether it can fall above the range of the format."""
+        under, _ = beyond(self.low, k, i, f, rounding, overflow, frac=self.frac)
+        _, over = beyond(self.high, k, i, f, rounding, overflow, frac=self.frac)
+        return under, over
 
     def format(self) -> Format:
         """The smallest format that holds all elements; see :func:`minimal_format`."""

@@ -132,6 +132,24 @@ def overflows(
 ) -> BoolArray:
     """Whether the rounded value lies outside the range of its format, so that overflow handling changes it.
 
+    Arguments and errors as in :func:`beyond`.
+    """
+    under, over = beyond(x, k, i, f, rounding, overflow, frac=frac)
+    return under | over
+
+
+def beyond(
+    x: npt.ArrayLike,
+    k: IntLike,
+    i: IntLike,
+    f: IntLike,
+    rounding: Rounding,
+    overflow: Overflow,
+    *,
+    frac: IntLike = 0,
+) -> tuple[BoolArray, BoolArray]:
+    """Whether the rounded value lies below, and whether it lies above the range of its format.
+
     Args:
         x: as in :func:`to_codes`.
         k, i, f, rounding, overflow: as in :func:`to_codes`; overflow decides the lower bound.
@@ -142,7 +160,7 @@ def overflows(
     """
     mantissa, exponent = _split(x)
     rounded = round_exact(mantissa, exponent - integers(frac, "frac"), k, i, f, rounding, overflow)
-    return np.asarray(rounded.under | rounded.over)
+    return np.asarray(rounded.under), np.asarray(rounded.over)
 
 
 def align(codes: npt.ArrayLike, frac: IntLike, new_frac: IntLike) -> IntArray:

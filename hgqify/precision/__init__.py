@@ -12,15 +12,17 @@ Statements about the program
 """
 
 from hgqify.precision import ops
-from hgqify.precision.backward import NodeFormats, Request, formats, requests
+from hgqify.precision.backward import requests
 from hgqify.precision.certificate import FLOAT32_BITS, FLOAT64_BITS, Certificate, Entry, certify
 from hgqify.precision.ebops import count as count_ebops
 from hgqify.precision.ebops import total as total_ebops
 from hgqify.precision.forward import annotate, infer
 from hgqify.precision.lower import default_registry, lower, trace
 from hgqify.precision.lowering import LayerLowering, Registry
+from hgqify.precision.minimal import NodeFormats, formats
 from hgqify.precision.overflow import OverflowProof, needed_bits, prove_overflow
 from hgqify.precision.program import Node, Program, TensorInfo
+from hgqify.precision.request import Request
 from hgqify.precision.serialize import from_npz, to_npz
 from hgqify.precision.widen import widen
 

@@ -39,11 +39,14 @@ def quantize(op: ops.Quantize, inputs: Infos, shape: Shape, where: str | None) -
     else:
         source = inputs[0]
         interval = Interval(source.low, source.high, source.frac)
-        wraps = interval.overflows(k, i, f, op.rounding, op.overflow)
         image = interval.requantized(k, i, f, op.rounding, op.overflow, frac=frac)
         low, high = image.low, image.high
-        # Saturated values lie on the format's own grid; a wrapped value keeps the zeros of its input.
-        finest = np.where(wraps & (op.overflow is not Overflow.WRAP), f, live_step(source))
+        finest = live_step(source)
+        if op.overflow is not Overflow.WRAP:  # a wrapped value keeps the zeros of its input
+            under, over = interval.beyond(k, i, f, op.rounding, op.overflow)
+            lowest = f if op.overflow is not Overflow.SAT else np.where(k > 0, -i, NO_STEP)
+            finest = np.maximum(finest, np.where(under, lowest, NO_STEP))
+            finest = np.maximum(finest, np.where(over, f, NO_STEP))
         return make_info(shape, frac, low, high, np.minimum(f, finest), where=where, keep_frac=True)
     up = np.where(alive, frac - f, 0)
     check_bits(float(np.max(np.abs(low) * 2.0 ** np.minimum(up, 900), initial=0)), where, "it")

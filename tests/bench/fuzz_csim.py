@@ -8,35 +8,17 @@ Every program is printed for both interfaces where they allow it. Prints one lin
 import argparse
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from programs import quantizer, random_program
+from fuzz_programs import quantized_once
+from programs import random_program
 
 from hgqify.errors import ExportError
 from hgqify.export import ProjectOptions, compare, compile_project, random_inputs, write_project
-from hgqify.precision import Node, Program, annotate
-from hgqify.precision.ops import Input
-
-
-def quantized_once(program: Program) -> Program:
-    """One quantizer on each input, which all that read the input read instead: hardware has one input."""
-    first = quantizer(1, 5, 6)
-    nodes = []
-    for node in program.nodes:
-        if isinstance(node.op, Input):
-            nodes += [
-                node,
-                Node(name=f"{node.name}_q", op=first, inputs=(node.name,), shape=node.shape, layer="q"),
-            ]
-            continue
-        renamed = tuple(f"{name}_q" if name in program.inputs else name for name in node.inputs)
-        nodes.append(replace(node, inputs=renamed))
-    return annotate(replace(program, nodes=tuple(nodes)))
 
 
 def main() -> int:

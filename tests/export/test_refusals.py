@@ -14,7 +14,7 @@ from hgqify.precision.ops import Clip, Input, MaxPool
 
 def test_formats_per_element_cannot_be_streamed():
     with pytest.raises(ExportError, match=r"net/b1: io_stream needs one format.*Calibrate with"):
-        print_program(programs.meetings(), "io_stream", {})
+        print_program(programs.meetings(), "io_stream")
 
 
 def test_every_problem_is_listed_at_once():
@@ -25,22 +25,22 @@ def test_every_problem_is_listed_at_once():
     b("pool", MaxPool(window=(3, 3, 3), strides=(3, 3, 3), padding=((0, 0),) * 3), "conv", (1, 1, 1, 3))
     b("out", programs.quantize(1, 3, 4), "pool", (1, 1, 1, 3))
     with pytest.raises(ExportError, match=r"2 operation\(s\) cannot be exported") as caught:
-        print_program(b.program("out"), "io_parallel", {})
+        print_program(b.program("out"), "io_parallel")
     assert "net/conv" in str(caught.value)
     assert "net/pool" in str(caught.value)
 
 
 def test_overlapping_windows_cannot_be_streamed():
     with pytest.raises(ExportError, match=r"net/pool: hls4ml streams pool only in windows"):
-        print_program(programs.shapes(), "io_stream", {})
+        print_program(programs.shapes(), "io_stream")
 
 
 def test_streams_are_copied_seven_times_at_most():
     with pytest.raises(
         ExportError, match=r"net/q: hls4ml copies a stream at most 7 times; received: 8 readers"
     ):
-        print_program(programs.crowded(4), "io_stream", {})
-    assert print_program(programs.crowded(3), "io_stream", {}).layers
+        print_program(programs.crowded(4), "io_stream")
+    assert print_program(programs.crowded(3), "io_stream").layers
 
 
 def test_modes_on_one_input_that_cannot_be_combined():
@@ -49,7 +49,7 @@ def test_modes_on_one_input_that_cannot_be_combined():
     b("a", programs.quantize(1, 2, 3, "RND", "SAT"), "x", (3,))
     b("b", programs.quantize(1, 2, 3, "RND", "WRAP"), "x", (3,))
     with pytest.raises(ExportError, match="their modes cannot be combined"):
-        print_program(b.program("a", "b"), "io_parallel", {})
+        print_program(b.program("a", "b"), "io_parallel")
 
 
 def test_wrap_sm():
@@ -60,9 +60,9 @@ def test_wrap_sm():
         return b.program("q")
 
     with pytest.raises(ExportError, match="no type that wraps as WRAP_SM"):
-        print_program(program("TRN", 3), "io_stream", {})
+        print_program(program("TRN", 3), "io_stream")
     with pytest.raises(ExportError, match="RND/WRAP_SM"):
-        print_program(program("RND", [1, 2, 3]), "io_parallel", {})
+        print_program(program("RND", [1, 2, 3]), "io_parallel")
 
 
 @pytest.mark.parametrize(
@@ -99,8 +99,8 @@ def test_always_zero_tensor():
     b("relu", Clip(low=programs.scalar(0), high=None), "xq", (3,))
     b("zero", programs.quantize(np.int64(0), np.int64(0), np.int64(0)), "relu", (3,))
     with pytest.raises(ExportError, match="an always-zero tensor"):
-        print_program(b.program("zero"), "io_stream", {})
-    assert [s.kind for s in print_program(b.program("zero"), "io_parallel", {}).layers][
+        print_program(b.program("zero"), "io_stream")
+    assert [s.kind for s in print_program(b.program("zero"), "io_parallel").layers][
         -1
     ] == "FixedPointQuantizer"
 
@@ -113,7 +113,7 @@ def test_no_layer_is_called_as_an_attribute_of_hls4ml():
     get_backend("Vitis")
     kinds, attributes = set(), set()
     for name in ("separable", "merging", "shapes", "meetings", "both_depthwise"):
-        for spec in print_program(getattr(programs, name)(), "io_parallel", {}).layers:
+        for spec in print_program(getattr(programs, name)(), "io_parallel").layers:
             kinds.add(spec.kind)
             attributes |= spec.attributes.keys() - {"table_type"}  # it becomes table_t
     for kind in kinds & layer_map.keys():

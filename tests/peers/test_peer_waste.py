@@ -8,8 +8,7 @@ from branches import conf
 from defect_models import start
 
 from hgqify import layers as q
-from hgqify.export.hoist import prepare
-from hgqify.export.plan import make_plan
+from hgqify.export.plan import make_plan, prepare
 from hgqify.export.printing import print_program
 from hgqify.precision import Program, formats, lower, ops
 
@@ -120,6 +119,6 @@ def test_an_accumulator_has_the_bits_of_its_weights_not_of_their_number() -> Non
     accumulator = formats(program)[node(program, ops.Dense)].accumulator
     assert accumulator is not None
     assert (accumulator.k, accumulator.i, accumulator.f) == (1, 2, 5)
-    printed = print_program(program, "io_parallel", {})
+    printed = print_program(program, "io_parallel")
     (dense,) = [spec for spec in printed.layers if spec.kind == "Dense"]
     assert dense.types["accum"].width == 8

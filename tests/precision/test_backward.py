@@ -5,14 +5,35 @@ from fractions import Fraction
 import numpy as np
 import program_oracle as oracle
 import pytest
+from fuzz_programs import wrapping_ends
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from programs import Builder, constant, quantizer, random_program
 
 from hgqify.errors import PrecisionError
 from hgqify.fixed import Format, Overflow, Rounding
-from hgqify.precision import Request, annotate, formats, requests
-from hgqify.precision.ops import Add, Clip, Dense, Input, Maximum, Multiply, Quantize
+from hgqify.precision import annotate, formats, requests
+from hgqify.precision.ops import (
+    Add,
+    Clip,
+    Concatenate,
+    Conv,
+    Crop,
+    Dense,
+    Input,
+    LeakyRelu,
+    Maximum,
+    MaxPool,
+    Multiply,
+    Pad,
+    Repeat,
+    Reshape,
+    ScaleShift,
+    SumPool,
+    Table,
+    Transpose,
+)
+from hgqify.precision.request import NOTHING, WHOLE, whole
 
 
 def stored_run(program, inputs):
@@ -28,10 +49,7 @@ def stored_run(program, inputs):
         )
         t = types[node.name].result
         for n in np.ndindex(*node.shape):
-            if isinstance(node.op, Quantize):
-                assert oracle.quantize_one(exact[n], t.k, t.i, t.f, Rounding.TRN, Overflow.WRAP) == exact[n]
-            else:
-                exact[n] = oracle.quantize_one(exact[n], t.k, t.i, t.f, Rounding.TRN, Overflow.WRAP)
+            exact[n] = oracle.quantize_one(exact[n], t.k, t.i, t.f, Rounding.TRN, Overflow.WRAP)
         tensors[node.name] = exact
     return [tensors[name] for name in program.outputs]
 
@@ -41,41 +59,38 @@ def stored_run(program, inputs):
 def test_result_formats_change_no_output(seed):
     rng = np.random.default_rng(seed)
     program = random_program(rng, 6)
-    # Wrapping ends make the requests bite.
-    b = Builder()
-    b.nodes, b.inputs = list(program.nodes), list(program.inputs)
-    b.shapes = {node.name: node.shape for node in program.nodes}
-    ends = [
-        b.add(quantizer(rng.integers(0, 2), rng.integers(-1, 4), rng.integers(-1, 4),
-                        [Rounding.TRN, Rounding.RND, Rounding.RND_CONV][rng.integers(3)], Overflow.WRAP),
-              (name,), b.shapes[name])
-        for name in program.outputs
-    ]  # fmt: skip
-    program = annotate(b.program(*ends))
+    program = annotate(wrapping_ends(rng, program))
     x = (rng.normal(size=program.nodes[0].shape) * 4).astype(np.float32)
     expected = oracle.run(program, [x[None]])
     for name, found in zip(program.outputs, stored_run(program, [x]), strict=True):
         np.testing.assert_array_equal(found, expected[name][0])
 
 
-def chain(op, shape, last, *, inputs=1):
+def chain(op, shape, last, *, inputs=1, out=None):
     b = Builder()
     x = b.add(Input(), (), shape, name="x")
     sources = [b.add(quantizer(1, 4, 3), (x,), shape, name=f"q{n}") for n in range(inputs)]
-    y = b.add(op, sources, shape, name="y")
-    b.add(last, (y,), shape, name="end")
+    y = b.add(op, sources, shape if out is None else out, name="y")
+    b.add(last, (y,), shape if out is None else out, name="end")
     return annotate(b.program("end"))
 
 
 WRAPPING = quantizer(1, 1, 2, Rounding.TRN, Overflow.WRAP)
 
 
+def bits(program, name):
+    """Request of a node, each part as one number if it is the same for all elements."""
+    seen = requests(program)[name]
+    return tuple(
+        int(a.flat[0]) if np.all(a == a.flat[0]) else a.tolist() for a in (seen.int_bits, seen.frac_bits)
+    )
+
+
 def test_a_wrapping_consumer_needs_only_its_own_bits():
     """y = q0 + q1 reaches +-32, but the consumer sees it modulo 4 and floored to quarters."""
     program = chain(Add(), (3,), WRAPPING, inputs=2)
-    seen = requests(program)
-    assert seen["y"] == Request(int_bits=2, frac_bits=2)
-    assert seen["q0"] == Request(int_bits=2, frac_bits=None)
+    assert bits(program, "y") == (2, 2)
+    assert bits(program, "q0") == (2, WHOLE)
     assert formats(program)["y"].result == Format(1, 1, 2)
 
 
@@ -104,29 +119,27 @@ def test_accumulators_hold_terms_that_a_constant_sum_hides():
     [
         (Rounding.TRN, Overflow.WRAP, 2, 2),
         (Rounding.RND, Overflow.WRAP, 2, 3),
-        (Rounding.RND_CONV, Overflow.WRAP, 2, None),
-        (Rounding.TRN_ZERO, Overflow.WRAP, None, None),
-        (Rounding.TRN, Overflow.SAT, None, 2),
-        (Rounding.TRN, Overflow.WRAP_SM, None, 2),
+        (Rounding.RND_CONV, Overflow.WRAP, 2, WHOLE),
+        (Rounding.TRN_ZERO, Overflow.WRAP, WHOLE, WHOLE),
+        (Rounding.TRN, Overflow.SAT, WHOLE, 2),
+        (Rounding.TRN, Overflow.WRAP_SM, WHOLE, 2),
     ],
 )
 def test_what_a_quantizer_sees(rounding, overflow, int_bits, frac_bits):
     program = chain(Add(), (2,), quantizer(1, 1, 2, rounding, overflow), inputs=2)
-    assert requests(program)["y"] == Request(int_bits=int_bits, frac_bits=frac_bits)
+    assert bits(program, "y") == (int_bits, frac_bits)
 
 
 def test_comparisons_see_all_integer_bits():
     program = chain(Maximum(), (2,), WRAPPING, inputs=2)
-    assert requests(program)["q1"] == Request(int_bits=None, frac_bits=2)
+    assert bits(program, "q1") == (WHOLE, 2)
     program = chain(Clip(low=constant(0), high=constant(3, 3)), (2,), WRAPPING)
-    assert requests(program)["q0"] == Request(int_bits=None, frac_bits=None)
-    program = chain(Clip(low=constant(0), high=constant(6)), (2,), WRAPPING)
-    assert requests(program)["q0"] == Request(int_bits=None, frac_bits=2)
+    assert bits(program, "q0") == (WHOLE, 2)
 
 
 def test_factors_are_needed_deeper_by_the_other_ones_fraction():
     program = chain(Multiply(), (2,), WRAPPING, inputs=2)
-    assert requests(program)["q0"] == Request(int_bits=2 + 3, frac_bits=None)
+    assert bits(program, "q0") == (2 + 3, WHOLE)
 
 
 def test_outputs_and_second_consumers_are_seen_whole():
@@ -136,7 +149,7 @@ def test_outputs_and_second_consumers_are_seen_whole():
     y = b.add(Add(), (q, q), (2,), name="y")
     b.add(WRAPPING, (y,), (2,), name="end")
     program = annotate(b.program("end", "y"))
-    assert requests(program)["y"] == Request()
+    assert bits(program, "y") == (WHOLE, WHOLE)
     assert formats(program)["y"].result == Format(1, 5, 3)
 
 
@@ -158,7 +171,7 @@ def test_formats_are_minimal():
     rng = np.random.default_rng(5)
     for _ in range(20):
         program = annotate(random_program(rng))
-        types = formats(program, {name: Request() for name in program.by_name})
+        types = formats(program, {node.name: whole(node.shape) for node in program.nodes})
         for node in program.nodes:
             if isinstance(node.op, Input) or not (node.info.low.any() or node.info.high.any()):
                 continue
@@ -171,3 +184,76 @@ def test_formats_are_minimal():
             assert low < -top / 2 or high >= top / 2
             alive = (node.info.low != 0) | (node.info.high != 0)
             assert t.f == node.info.step[alive].max()
+
+
+# One wrapping format for each of three elements; None: the element is zero, nothing of it is seen.
+OWN = quantizer([1, 1, 1], [1, 3, -9], [2, 0, 0], Rounding.TRN, Overflow.WRAP)
+INTS, FRACS = [2, 4, NOTHING], [2, 0, NOTHING]
+
+
+@pytest.mark.parametrize(
+    ("op", "ints", "fracs"),
+    [
+        (Reshape(), INTS, FRACS),
+        (Maximum(), [WHOLE, WHOLE, NOTHING], FRACS),
+        (Add(), INTS, [WHOLE, WHOLE, NOTHING]),
+        (Multiply(), [5, 7, NOTHING], [WHOLE, WHOLE, NOTHING]),
+        (LeakyRelu(slope=constant(1, 3)), [WHOLE, WHOLE, NOTHING], [WHOLE, WHOLE, NOTHING]),
+        (ScaleShift(scale=constant([3, 3, 3], 1), shift=None), [3, 5, NOTHING], [WHOLE, WHOLE, NOTHING]),
+        # Half of it, seen to quarters, is seen to halves.
+        (ScaleShift(scale=constant([1, 1, 1], 1), shift=constant(1)), [3, 5, NOTHING], [1, -1, NOTHING]),
+        (Table(in_frac=3, first=-128, entries=constant(np.arange(256))), [WHOLE, WHOLE, NOTHING],
+         [WHOLE, WHOLE, NOTHING]),
+        # Inputs through all weights that are not zero, seen outputs only.
+        (Dense(kernel=constant([[1, 0, 1], [0, 1, 1], [1, 2, 0]], 1), bias=None), [3, 5, 4], WHOLE),
+    ],
+    ids=lambda value: type(value).__name__ if not isinstance(value, list) else "",
+)  # fmt: skip
+def test_requests_per_element(op, ints, fracs):
+    program = chain(op, (3,), OWN, inputs=2 if isinstance(op, Add | Maximum | Multiply) else 1)
+    assert bits(program, "q0") == (ints, fracs)
+
+
+@pytest.mark.parametrize(
+    ("op", "shape", "out", "ints"),
+    [
+        (Crop(cropping=((1, 0), (0, 0))), (4, 1), (3, 1), [[NOTHING], [2], [4], [NOTHING]]),
+        (Pad(padding=((1, 0), (0, 0))), (2, 1), (3, 1), [[4], [NOTHING]]),
+        (Transpose(perm=(1, 0)), (1, 3), (3, 1), [[2, 4, NOTHING]]),
+        (Repeat(repeats=(3, 1)), (1, 1), (3, 1), 4),
+        (Concatenate(axis=0), (3, 1), (3, 1), [[2], [4], [NOTHING]]),
+        (SumPool(window=(2,), strides=(1,), padding=((0, 0),)), (4, 1), (3, 1),
+         [[2], [4], [4], [NOTHING]]),
+        (MaxPool(window=(2,), strides=(1,), padding=((1, 0),)), (3, 1), (3, 1),
+         [[WHOLE], [WHOLE], [NOTHING]]),
+        (Conv(kernel=constant([[[1]], [[2]]], 1), bias=None, strides=(1,), dilation=(1,),
+              padding=((0, 1),)), (3, 1), (3, 1), [[3], [5], [4]]),
+    ],
+    ids=lambda value: type(value).__name__ if not isinstance(value, tuple | list | int) else "",
+)  # fmt: skip
+def test_requests_through_what_moves_and_sums(op, shape, out, ints):
+    own = quantizer([[1], [1], [1]], [[1], [3], [-9]], [[2], [0], [0]], Rounding.TRN, Overflow.WRAP)
+    assert bits(chain(op, shape, own, out=out), "q0")[0] == ints
+
+
+def test_what_truncation_sees_of_a_sum_with_whole_numbers():
+    b = Builder()
+    x = b.add(Input(), (), (2,), name="x")
+    fine = b.add(quantizer(1, 4, 3), (x,), (2,), name="fine")
+    coarse = b.add(quantizer(1, 4, 2), (x,), (2,), name="coarse")
+    y = b.add(Add(), (fine, coarse), (2,), name="y")
+    b.add(WRAPPING, (y,), (2,), name="end")
+    program = annotate(b.program("end"))
+    # No carry comes from quarters, so eighths are not seen; those of the other operand may carry.
+    assert bits(program, "fine") == (2, 2)
+    assert bits(program, "coarse") == (2, WHOLE)
+
+
+def test_truncating_what_wrapped_sees_the_sign():
+    """-1/32 wraps into its own sign bit, and is -1/2 when floored to halves."""
+    b = Builder()
+    x = b.add(Input(), (), (1,), name="x")
+    q = b.add(quantizer(1, 4, 6), (x,), (1,), name="q")
+    y = b.add(quantizer(1, -5, 6, Rounding.TRN, Overflow.WRAP), (q,), (1,), name="y")
+    b.add(quantizer(1, 1, 1, Rounding.TRN, Overflow.WRAP), (y,), (1,), name="end")
+    assert bits(annotate(b.program("end")), "q") == (-4, 5)
