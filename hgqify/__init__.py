@@ -5,6 +5,7 @@ Do
     inspect(model) -> ConversionReport
 Say how
     Rule, ConvertSettings, FinetuneSettings, ProjectOptions
+    load_settings(path) -> keyword arguments of convert, from a TOML file
 By hand
     hgqify.layers, hgqify.quantizers, hgqify.config (scopes)
 
@@ -24,6 +25,7 @@ from hgqify.errors import HgqifyError  # noqa: E402
 from hgqify.export import CheckReport, ProjectOptions  # noqa: E402
 from hgqify.finetune import FinetuneSettings  # noqa: E402
 from hgqify.result import Result  # noqa: E402
+from hgqify.settings_file import load_settings  # noqa: E402
 
 __version__ = hgqify.version.hgqify_version()
 
@@ -42,5 +44,6 @@ __all__ = [
     "inspect",
     "layers",
     "load_program",
+    "load_settings",
     "quantizers",
 ]

@@ -37,6 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     "config": {"layers", "quantizers"},
     "opening": {"data"},
     "quality": {"calibrate", "data", "report"},
+    "settings_file": {"convert", "export", "finetune"},
     "cli": {"hgqify"},
     "__main__": {"cli"},
 }

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hgqify.export.backends import Backend
 from hgqify.export.plan import Plan, exact_type, info_of
 from hgqify.export.spec import LayerSpec
 from hgqify.export.types import HlsType
@@ -16,9 +17,10 @@ from hgqify.precision.program import Node
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Context:
-    """A plan, the accumulator types and the hls4ml tensor that holds each node's value."""
+    """A plan, the backend, the accumulator types and the hls4ml tensor that holds each node's value."""
 
     plan: Plan
+    backend: Backend
     accumulators: Mapping[str, HlsType]
     tensors: Mapping[str, str]
 
@@ -51,6 +53,7 @@ class Context:
             types={"result": self.type_of(node.name), **(types or {})},
             attributes=dict(attributes or {}),
             node=node.name,
+            layer=node.layer,
         )
 
     def cast(self, node: Node) -> LayerSpec:

@@ -11,6 +11,7 @@ from hgqify.errors import ExportError
 from hgqify.export import handlers_elementwise as elementwise
 from hgqify.export import handlers_linear as linear
 from hgqify.export import handlers_shape as shape
+from hgqify.export.backends import BACKENDS, Backend
 from hgqify.export.context import Context, renamed
 from hgqify.export.plan import Plan, make_plan
 from hgqify.export.spec import LayerSpec
@@ -75,23 +76,30 @@ class Printed:
     plan: Plan
 
 
-def print_program(program: Program, io_type: str, accumulators: Mapping[str, HlsType]) -> Printed:
+def print_program(
+    program: Program,
+    io_type: str,
+    accumulators: Mapping[str, HlsType],
+    *,
+    backend: Backend = BACKENDS["Vitis"],
+) -> Printed:
     """Turn every node into hls4ml layers.
 
     Args:
         program: annotated fixed program.
         io_type: 'io_parallel' or 'io_stream'.
         accumulators: exact accumulator types by node name; nodes without one use their exact result.
+        backend: what the project is for.
 
     Raises:
-        ExportError: lists every node that hls4ml cannot print for this interface.
+        ExportError: lists every node that hls4ml cannot print for this interface and backend.
     """
     plan = make_plan(program, io_type)
     problems = _too_many_readers(program) if plan.streams else []
     tensors: dict[str, str] = {}
     layers: list[LayerSpec] = []
     used: set[str] = set()
-    context = Context(plan=plan, accumulators=accumulators, tensors=tensors)
+    context = Context(plan=plan, backend=backend, accumulators=accumulators, tensors=tensors)
     for node in program.nodes:
         if node.name in plan.absorbed:
             tensors[node.name] = tensors[plan.absorbed[node.name]]
