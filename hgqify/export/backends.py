@@ -10,6 +10,8 @@ from types import MappingProxyType
 
 from hgqify.errors import ExportError
 
+BOTH = ("io_parallel", "io_stream")
+
 
 class Strategy(enum.StrEnum):
     """How hls4ml implements dot products."""
@@ -30,7 +32,10 @@ class Backend:
         ac_types: whether numbers are ``ac_fixed``, not ``ap_fixed``.
         clock_uncertainty: whether its project takes one.
         parallel_convolutions: whether its convolutions take a parallelization factor.
-        missing: hls4ml layers for which it has no kernel, and how else to say it.
+        depthwise: interfaces for which it has depthwise kernels.
+        missing: layers for which it has no kernel -> the interfaces where that is so.
+        single: whether it takes one input and one output only.
+        output_bits: width of the widest output it can hand out.
     """
 
     name: str
@@ -39,7 +44,10 @@ class Backend:
     ac_types: bool = False
     clock_uncertainty: bool = False
     parallel_convolutions: bool = True
-    missing: Mapping[str, str] = field(default_factory=dict)
+    depthwise: tuple[str, ...] = BOTH
+    missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    single: bool = False
+    output_bits: int | None = None
 
 
 _XILINX = (Strategy.LATENCY, Strategy.RESOURCE, Strategy.UNROLLED)
@@ -50,6 +58,32 @@ BACKENDS: Mapping[str, Backend] = MappingProxyType(
         for b in (
             Backend(name="Vitis", strategies=_XILINX, kernels="vivado", clock_uncertainty=True),
             Backend(name="Vivado", strategies=_XILINX, kernels="vivado", clock_uncertainty=True),
+            Backend(
+                name="Catapult",
+                strategies=(Strategy.LATENCY, Strategy.RESOURCE),
+                kernels="catapult",
+                ac_types=True,
+                parallel_convolutions=False,
+                depthwise=("io_stream",),
+                missing={
+                    "FixedPointQuantizer": BOTH,
+                    "Cropping1D": BOTH,
+                    "Cropping2D": BOTH,
+                    "Transpose": ("io_stream",),
+                    "Merge maximum": ("io_stream",),
+                    "Merge minimum": ("io_stream",),
+                    "Concatenate of vectors": ("io_stream",),
+                },
+            ),
+            Backend(
+                name="Quartus",
+                strategies=(Strategy.RESOURCE,),
+                kernels="quartus",
+                ac_types=True,
+                parallel_convolutions=False,
+                depthwise=(),
+                missing={"FixedPointQuantizer": BOTH, "Cropping1D": BOTH, "Cropping2D": BOTH},
+            ),
         )
     }
 )

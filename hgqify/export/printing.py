@@ -13,6 +13,7 @@ from hgqify.export import handlers_linear as linear
 from hgqify.export import handlers_shape as shape
 from hgqify.export.backends import BACKENDS, Backend
 from hgqify.export.context import Context, renamed
+from hgqify.export.limits import refused
 from hgqify.export.plan import Plan, make_plan
 from hgqify.export.spec import LayerSpec
 from hgqify.export.types import HlsType
@@ -116,9 +117,11 @@ def print_program(
             used.add(spec.name)
         layers += specs
         tensors[node.name] = specs[-1].name
+    problems += refused(program, plan, layers, backend)
     if problems:
         raise ExportError(
-            f"{len(problems)} operation(s) cannot be exported with {io_type}:\n  " + "\n  ".join(problems)
+            f"{len(problems)} operation(s) cannot be exported with {io_type} for {backend.name}:\n  "
+            + "\n  ".join(problems)
         )
     roots = [_root(name, plan) for name in program.outputs]
     outputs = []

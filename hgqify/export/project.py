@@ -30,8 +30,14 @@ from hgqify.precision.program import Program
 
 LAYOUT_FILE = "hgqify_layout.json"
 
-# What hls4ml says of options it could not follow; `changes` says it in the words of the user's own layers.
-_SAID_BETTER = ("Invalid ReuseFactor", "Invalid ParallelizationFactor", "Unrolled resource strategy cannot")
+# What hls4ml says of options it could not follow, which `changes` says in the words of the user's own layers;
+# and what it does to every convolution for Catapult.
+_UNSAID = (
+    "Invalid ReuseFactor",
+    "Invalid ParallelizationFactor",
+    "Unrolled resource strategy cannot",
+    'Switching to "dataflow" pipeline style',
+)
 
 _log = logging.getLogger(__name__)
 
@@ -134,9 +140,9 @@ def _print(program: Program, options: ProjectOptions) -> Printed:
 
 
 def _warnings(lines: Iterable[str]) -> tuple[str, ...]:
-    """hls4ml's warnings, each once, without those `changes` tells better."""
+    """hls4ml's warnings, each once, without those of `_UNSAID`."""
     said = (line.strip() for line in lines if line.lstrip().upper().startswith("WARNING"))
-    return tuple(dict.fromkeys(f"hls4ml: {s}" for s in said if not any(text in s for text in _SAID_BETTER)))
+    return tuple(dict.fromkeys(f"hls4ml: {s}" for s in said if not any(text in s for text in _UNSAID)))
 
 
 def _accumulators(program: Program) -> dict[str, HlsType]:

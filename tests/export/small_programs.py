@@ -4,12 +4,14 @@ Where `export_programs` shows that operations meet rightly, these show which of 
 a reuse factor can print at all.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from export_programs import RELU, Builder, quantize, scalar
 
 from hgqify.fixed import Overflow, Rounding
+from hgqify.precision.forward import annotate
 from hgqify.precision.ops import (
     Add,
     Clip,
@@ -69,8 +71,34 @@ def mode(rounding: Rounding, overflow: Overflow) -> Program:
     b("signed", quantize(1, 1, 2, rounding, overflow), "dense", (4,))
     b("unsigned", quantize(0, 1, 2, rounding, overflow), "dense", (4,))
     b("coarse", quantize(1, 3, -1, rounding, overflow), "dense", (4,))
-    b("bit", quantize(0, 1, 0, rounding, overflow), "dense", (4,))
-    return b.program("signed", "unsigned", "coarse", "bit")
+    return b.program("signed", "unsigned", "coarse")
+
+
+def one_bit() -> Program:
+    """A quantizer of one bit."""
+    b = Builder()
+    b("x", Input(), "", (4,))
+    b("xq", quantize(1, 2, 3), "x", (4,))
+    b("dense", b.dense(4, 4), "xq", (4,))
+    b("bit", quantize(0, 1, 0), "dense", (4,))
+    return b.program("bit")
+
+
+def joined(programs: Sequence[Program]) -> Program:
+    """All of them side by side in one, so that one compilation simulates all."""
+    nodes, inputs, outputs = [], [], []
+    for number, program in enumerate(programs):
+
+        def new(name: str, prefix: str = f"part{number}_") -> str:
+            return prefix + name
+
+        nodes += [
+            replace(n, name=new(n.name), inputs=tuple(new(i) for i in n.inputs), layer=new(n.layer))
+            for n in program.nodes
+        ]
+        inputs += [new(name) for name in program.inputs]
+        outputs += [new(name) for name in program.outputs]
+    return annotate(Program(nodes=tuple(nodes), inputs=tuple(inputs), outputs=tuple(outputs)))
 
 
 def flattened() -> Program:
@@ -156,6 +184,7 @@ SMALL: dict[str, Callable[[], Program]] = {
     "crop": lambda: one(lambda b: Crop(cropping=((1, 2), (0, 1), (0, 0))), IMAGE, (3, 3, 4)),
     "upsample": lambda: one(lambda b: Repeat(repeats=(2, 2, 1)), IMAGE, (12, 8, 4)),
     "format per element": per_element,
+    "one bit": one_bit,
     "shared tensor": shared,
     **{
         f"{rounding}/{overflow}": (lambda r=rounding, o=overflow: mode(r, o))
