@@ -32,10 +32,9 @@ class Backend:
         ac_types: whether numbers are ``ac_fixed``, not ``ap_fixed``.
         clock_uncertainty: whether its project takes one.
         parallel_convolutions: whether its convolutions take a parallelization factor.
+        weights_twice: whether synthesis and C simulation read constants from files of their own.
         depthwise: interfaces for which it has depthwise kernels.
         missing: layers for which it has no kernel -> the interfaces where that is so.
-        single: whether it takes one input and one output only.
-        output_bits: width of the widest output it can hand out.
     """
 
     name: str
@@ -44,10 +43,9 @@ class Backend:
     ac_types: bool = False
     clock_uncertainty: bool = False
     parallel_convolutions: bool = True
+    weights_twice: bool = True
     depthwise: tuple[str, ...] = BOTH
     missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    single: bool = False
-    output_bits: int | None = None
 
 
 _XILINX = (Strategy.LATENCY, Strategy.RESOURCE, Strategy.UNROLLED)
@@ -81,6 +79,7 @@ BACKENDS: Mapping[str, Backend] = MappingProxyType(
                 kernels="quartus",
                 ac_types=True,
                 parallel_convolutions=False,
+                weights_twice=False,
                 depthwise=(),
                 missing={"FixedPointQuantizer": BOTH, "Cropping1D": BOTH, "Cropping2D": BOTH},
             ),

@@ -6,6 +6,7 @@ Users know Keras layers; one of them may be printed as several hls4ml layers, wh
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -28,10 +29,17 @@ _TAKES: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """Options of one hls4ml layer; None where the layer takes no such option."""
+    """Options of one hls4ml layer; None where the layer takes no such option.
+
+    Attributes:
+        strategy, parallelization_factor: as asked for.
+        reuse_factor: the nearest to the one asked for with which hls4ml's kernels compute rightly.
+        asked_reuse: the one asked for.
+    """
 
     strategy: Strategy | None
     reuse_factor: int | None
+    asked_reuse: int | None
     parallelization_factor: int | None
 
     def as_config(self) -> dict[str, Any]:
@@ -113,12 +121,39 @@ def _chosen(spec: LayerSpec, options: ProjectOptions, exception: LayerOptions | 
         own = None if exception is None else getattr(exception, name)
         return default if own is None else own
 
+    # hls4ml has no other for depthwise convolutions; it would fall back in places of its own choice.
+    strategy = Strategy.LATENCY if spec.kind in _DEPTHWISE else pick("strategy", options.default_strategy)
+    reuse = pick("reuse_factor", options.reuse_factor)
     return Chosen(
-        # hls4ml has no other for depthwise convolutions; it would fall back in places of its own choice.
-        strategy=Strategy.LATENCY if spec.kind in _DEPTHWISE else pick("strategy", options.default_strategy),
-        reuse_factor=pick("reuse_factor", options.reuse_factor),
+        strategy=strategy,
+        reuse_factor=reuse if reuse is None else _possible_reuse(spec, strategy, reuse),
+        asked_reuse=reuse,
         parallelization_factor=pick("parallelization_factor", options.parallelization_factor),
     )
+
+
+def _possible_reuse(spec: LayerSpec, strategy: Strategy | None, wanted: int) -> int:
+    """The nearest reuse factor that the kernels of a strategy allow, the smaller of two.
+
+    hls4ml finds it too, but forgets it where it replaces a convolution by its pointwise kernel, which then
+    aborts or computes wrongly.
+    """
+    if strategy in (None, Strategy.LATENCY):
+        return wanted
+    a = spec.attributes
+    if spec.kind == "Dense":
+        n_in, n_out = a["n_in"], a["n_out"]
+    else:
+        n_in, n_out = a["n_chan"] * a.get("filt_height", 1) * a["filt_width"], a["n_filt"]
+    whole = n_in * n_out
+    possible = [
+        n
+        for n in range(1, whole + 1)
+        if whole % n == 0 and (n % n_in == 0 if n >= n_in else math.ceil(whole / n) % n_out == 0)
+    ]
+    if strategy is Strategy.UNROLLED and len(possible) > 1:
+        possible.pop()
+    return min(possible, key=lambda n: (abs(n - wanted), n))
 
 
 def changes(graph: Any, layers: Sequence[LayerSpec], chosen: Mapping[str, Chosen]) -> tuple[str, ...]:
@@ -139,9 +174,9 @@ def changes(graph: Any, layers: Sequence[LayerSpec], chosen: Mapping[str, Chosen
         if asked.strategy is not None and strategy not in (None, asked.strategy.lower()):
             notes.append(f"{spec.layer}: strategy {asked.strategy} became {str(strategy).capitalize()}")
         reuse = node.get_attr("reuse_factor", None)
-        if asked.reuse_factor is not None and reuse not in (None, asked.reuse_factor):
+        if asked.asked_reuse is not None and reuse not in (None, asked.asked_reuse):
             notes.append(
-                f"{spec.layer}: reuse_factor {asked.reuse_factor} became {reuse}, the nearest that divides "
+                f"{spec.layer}: reuse_factor {asked.asked_reuse} became {reuse}, the nearest that divides "
                 "its multiplications evenly"
             )
         factor = node.get_attr("parallelization_factor", None)
