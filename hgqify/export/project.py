@@ -21,7 +21,7 @@ from hgqify.export.options import ProjectOptions
 from hgqify.export.overrides import Chosen, changes, choose, depthwise_notes
 from hgqify.export.plan import exact_type, info_of
 from hgqify.export.printing import Printed, print_program
-from hgqify.export.repairs import repair_headers
+from hgqify.export.repairs import repair_project
 from hgqify.export.spec import LayerSpec
 from hgqify.export.types import HlsType
 from hgqify.precision import ops
@@ -127,7 +127,7 @@ def write_project(
         *changes(graph, printed.layers, chosen),
         *_warnings(said),
     )
-    repair_headers(directory)
+    repair_project(directory, options.project_name)
     _write_layout(program, printed, graph, directory, options, notes)
     return Written(path=directory, notes=notes)
 

@@ -69,9 +69,16 @@ def printable(options: ProjectOptions) -> tuple[list[str], list[str]]:
 
 def main() -> int:
     supported = tuple(backends.BACKENDS)
-    print(
-        "| backend | interface | programs | writes | compiles | exact | notes |\n|---|---|---|---|---|---|---|"
-    )
+    print("| backend | interface | programs | writes | compiles | exact | notes |")
+    print("|---|---|---|---|---|---|---|")
+    # First those refused: once registered for Vivado, our kernels reach its relatives in this process too.
+    allow(list(backends.UNSUPPORTED))
+    for name in backends.UNSUPPORTED:
+        for io_type in backends.BOTH:
+            for operation in TRIED_ANYWAY:
+                row = (f"{name} (refused)", io_type, operation)
+                found = attempt(SMALL[operation](), ProjectOptions(backend=name, io_type=io_type))
+                print("| " + " | ".join((*row, *found)) + " |", flush=True)
     bad = 0
     for name in supported:
         for io_type in backends.BOTH:
@@ -82,13 +89,6 @@ def main() -> int:
             lacks = f"; refused: {', '.join(refused)}" if refused else ""
             row = (name, io_type, f"{len(accepted)} operations", *steps, note + lacks)
             print("| " + " | ".join(row) + " |", flush=True)
-    allow([name for name in backends.UNSUPPORTED if name not in supported])
-    for name in backends.UNSUPPORTED:
-        for io_type in backends.BOTH:
-            for operation in TRIED_ANYWAY:
-                row = (f"{name} (refused)", io_type, operation)
-                found = attempt(SMALL[operation](), ProjectOptions(backend=name, io_type=io_type))
-                print("| " + " | ".join((*row, *found)) + " |", flush=True)
     return 1 if bad else 0
 
 

@@ -108,3 +108,15 @@ def test_a_missing_kernel_is_named_with_ways_out() -> None:
         refuse_unprintable(SMALL["transpose"](), ProjectOptions(backend="Catapult", io_type="io_stream"))
     with pytest.raises(ExportError, match=r"net/bit: .*one bit as two bits for Quartus.*Give it two bits"):
         refuse_unprintable(SMALL["one bit"](), ProjectOptions(backend="Quartus"))
+
+
+@needs_compiler
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_project_may_be_moved(backend: str, tmp_path: Path) -> None:
+    """It names no folder, so it computes with the constants that lie beside it."""
+    program = SMALL["dense"]()
+    write_project(program, tmp_path / "first", ProjectOptions(backend=backend))
+    (tmp_path / "first").rename(tmp_path / "a second")
+    with compile_project(tmp_path / "a second", optimization="-O0") as simulation:
+        (comparison,) = compare(program, [random_inputs(program, 50)], name="x", simulation=simulation)
+    assert comparison.differing == 0
