@@ -91,7 +91,7 @@ UNSUPPORTED: Mapping[str, str] = MappingProxyType(
     {
         "oneAPI": "without Intel's icpx its projects cannot be simulated, and none was ever compared",
         "Libero": "hls4ml writes it only where Microchip's shls is installed, and has hardly more than dense",
-        "VivadoAccelerator": "hls4ml takes one input and one output, and leaves our kernels out without a word; "
+        "VivadoAccelerator": "it takes one input and one output, and loses our kernels without a word; "
         "export with Vivado and wrap the top function",
         "SymbolicExpression": "it prints formulas, not networks",
     }
