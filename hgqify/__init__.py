@@ -7,6 +7,7 @@ Know
     certify(model) -> Certificate       overflow_statement(model, data) -> OverflowStatement
 Say how
     Rule, ConvertSettings, FinetuneSettings, ProjectOptions
+    load_settings(path) -> keyword arguments of convert, from a TOML file
 By hand
     hgqify.layers, hgqify.quantizers, hgqify.config (scopes)
 
@@ -28,6 +29,7 @@ from hgqify.finetune import FinetuneSettings  # noqa: E402
 from hgqify.precision import Certificate  # noqa: E402
 from hgqify.reference import OverflowStatement  # noqa: E402
 from hgqify.result import Result  # noqa: E402
+from hgqify.settings_file import load_settings  # noqa: E402
 from hgqify.statements import certify, overflow_statement  # noqa: E402
 
 __version__ = hgqify.version.hgqify_version()
@@ -50,6 +52,7 @@ __all__ = [
     "inspect",
     "layers",
     "load_program",
+    "load_settings",
     "overflow_statement",
     "quantizers",
 ]

@@ -26,11 +26,12 @@ from hgqify.precision import lower
 from hgqify.progress import Progress, TextProgress
 from hgqify.quality import scoring_outputs
 from hgqify.reporting import make_report
-from hgqify.result import Result
+from hgqify.result import Result, aliases
 from hgqify.settling import settle
 
 _SETTINGS = {f.name for f in dataclasses.fields(ConvertSettings)}
 _TRAINING = {f.name for f in dataclasses.fields(FinetuneSettings)}
+_PROJECT = {f.name for f in dataclasses.fields(ProjectOptions)}
 AUTO = "auto"
 
 
@@ -68,14 +69,14 @@ def convert(
         finetune_steps: optimizer steps; 0 for none; None for the default of `FinetuneSettings`.
         io_type: 'io_parallel', 'io_stream', or 'auto': streams for models with tensors too large for
             HLS to hold in registers.
-        backend: hls4ml backend the project is written for.
+        backend: hls4ml backend the project is written for, one of `hgqify.export.BACKENDS`.
         key: names of the input arrays in a file.
         allow_pickle: open pickled arrays, which can run code.
         safe_mode: refuse models with Lambda layers, which can run code.
         exportable: refuse, before the fine-tuning, what cannot be printed as an hls4ml project.
         progress: hears of every step; None shows bars on standard error.
-        settings: fields of `ConvertSettings` (weight_bits, activation_bits, io_type, ...) and of
-            `FinetuneSettings` (learning_rate, batch_size, ...).
+        settings: fields of `ConvertSettings` (weight_bits, activation_bits, ...), of `FinetuneSettings`
+            (learning_rate, batch_size, ...) and of `ProjectOptions` (strategy, part, clock_period, ...).
 
     Returns:
         The quantized model, its integers, its report, and the means to export it.
@@ -86,7 +87,10 @@ def convert(
     show = TextProgress() if progress is None else progress
     if isinstance(margin, bool) or not isinstance(margin, int) or margin < 0:
         raise RuleError("margin must be a whole number of bits, 0 or more", received=repr(margin))
+    options = {name: settings.pop(name) for name in [*settings] if name in _PROJECT}
     conversion_settings, training = _split(settings, finetune_steps, seed)
+    if io_type != AUTO:
+        ProjectOptions(backend=backend, io_type=io_type, **options)  # what is wrong is said before any work
     seconds: dict[str, float] = {}
     keras.utils.set_random_seed(seed)
 
@@ -94,7 +98,7 @@ def convert(
         source_model = _model(model, safe_mode)
         read = graph.read(source_model)
         conversion_settings = _with_io_type(conversion_settings, read, io_type)
-        project = ProjectOptions(backend=backend, io_type=conversion_settings.io_type.value)
+        project = ProjectOptions(backend=backend, io_type=conversion_settings.io_type.value, **options)
         conversion = make_quantized(read, conversion_settings, rules)
     settle_all = functools.partial(settle, proved=conversion.proved)
     source = open_for(source_model, calib, labels=labels, key=key, allow_pickle=allow_pickle)
@@ -111,7 +115,7 @@ def convert(
         )
     logits = scoring_outputs(conversion.logits, conversion.clone, source)
     if exportable:
-        refuse_unprintable(lower(conversion.model), project)
+        refuse_unprintable(lower(conversion.model), project, aliases(conversion.report.to_dict()))
     with _timed("finetune", seconds):
         trained = finetune(
             conversion.model,
@@ -173,7 +177,8 @@ def _split(
         training["steps"] = steps
     unknown = [name for name in conversion if name not in _SETTINGS]
     if unknown:
-        near = difflib.get_close_matches(unknown[0], sorted(_SETTINGS | _TRAINING), n=1, cutoff=0.0)[0]
+        known = sorted(_SETTINGS | _TRAINING | _PROJECT)
+        near = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.0)[0]
         raise RuleError("unknown setting", received=", ".join(unknown), remedy=f"did you mean {near}?")
     return ConvertSettings(**conversion), FinetuneSettings(**{"seed": seed, **training})
 

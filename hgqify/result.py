@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import keras
 
 from hgqify.errors import ExportError
-from hgqify.export import ProjectOptions, write_project
+from hgqify.export import ProjectOptions, Written, write_project
 from hgqify.files import atomic_directory
 from hgqify.precision import Certificate, Program, certify, to_npz
 from hgqify.report import Report
@@ -52,28 +53,30 @@ class Result:
         """The headline figures as a few lines of text."""
         return self.report.summary()
 
-    def export(self, directory: str | os.PathLike[str], *, force: bool = False, **options: Any) -> Path:
+    def export(self, directory: str | os.PathLike[str], *, force: bool = False, **options: Any) -> Written:
         """Write the hls4ml project.
 
         Args:
             directory: folder to be written; whole or not at all.
             force: replace an existing project.
-            options: changes to `ProjectOptions`: backend, io_type, part, clock_period, reuse_factor,
-                strategy, project_name, layers.
+            options: changes to `ProjectOptions`: backend, io_type, part, clock_period, clock_uncertainty,
+                strategy, reuse_factor, parallelization_factor, project_name, layers.
 
         Returns:
-            The folder.
+            The folder, which passes as a path, and notes on what hls4ml could not do as asked.
 
         Raises:
             ExportError: an operation that cannot be printed, an unknown option, or an existing folder.
         """
         chosen = project_options(self.project, options)
         with atomic_directory(directory, force=force) as folder:
-            write_project(self.program, folder, chosen)
-        return Path(directory)
+            written = write_project(self.program, folder, chosen, aliases(self.report.conversion))
+        return Written(path=Path(directory), notes=written.notes)
 
-    def save(self, directory: str | os.PathLike[str], *, force: bool = False, **options: Any) -> Path:
+    def save(self, directory: str | os.PathLike[str], *, force: bool = False, **options: Any) -> Written:
         """Write model.keras, report.json, program.npz and the project hls/ into one folder.
+
+        The report tells the options the project was written with, and the notes.
 
         Args:
             directory: folder to be written; whole or not at all.
@@ -81,18 +84,37 @@ class Result:
             options: as for `export`.
 
         Returns:
-            The folder.
+            As for `export`.
 
         Raises:
             ExportError: as for `export`.
         """
         chosen = project_options(self.project, options)
         with atomic_directory(directory, force=force, marker=REPORT_FILE) as folder:
-            write_project(self.program, folder / PROJECT_FOLDER, chosen)
+            names = aliases(self.report.conversion)
+            written = write_project(self.program, folder / PROJECT_FOLDER, chosen, names)
             self.model.save(folder / MODEL_FILE)
             to_npz(self.program, folder / PROGRAM_FILE)
-            (folder / REPORT_FILE).write_text(self.report.to_json())
-        return Path(directory)
+            report = dataclasses.replace(
+                self.report,
+                settings={**self.report.settings, "project": chosen.to_dict()},
+                notes=(*self.report.notes, *written.notes),
+            )
+            (folder / REPORT_FILE).write_text(report.to_json())
+        return Written(path=Path(directory), notes=written.notes)
+
+
+def aliases(conversion: Iterable[Mapping[str, str]]) -> dict[str, tuple[str, ...]]:
+    """Names of layers in the float model -> names of the quantized layers that stand for them.
+
+    Args:
+        conversion: the report's entries. A layer folded into another has none of its own.
+    """
+    return {
+        entry["layer"]: tuple(entry["target"].split(", "))
+        for entry in conversion
+        if entry["status"] in ("converted", "kept") and entry["target"]
+    }
 
 
 def project_options(base: ProjectOptions, changes: dict[str, Any]) -> ProjectOptions:

@@ -39,6 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     "float64": {"layers"},
     "settling": {"calibrate", "layers", "precision"},
     "quality": {"calibrate", "data", "report"},
+    "settings_file": {"convert", "export", "finetune"},
     "cli": {"hgqify"},
     "__main__": {"cli"},
 }

@@ -82,20 +82,37 @@ def _training_options(function: _F) -> _F:
 
 
 def _project_options(function: _F) -> _F:
+    positive = click.FloatRange(min=0, min_open=True)
     for option in (
+        click.option("--project-name", metavar="NAME", help="Name of the top function."),
         click.option(
-            "--clock-period",
-            type=click.FloatRange(min=0, min_open=True),
-            metavar="NS",
-            help="In nanoseconds.",
+            "--parallelization-factor",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="Positions of a convolution computed at once; io_parallel only.",
         ),
+        click.option(
+            "--reuse-factor",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="How often one multiplier is used. Default: 1, fully parallel.",
+        ),
+        click.option(
+            "--strategy",
+            type=click.Choice(["Latency", "Resource", "Resource_unrolled"], case_sensitive=False),
+            help="How hls4ml builds dot products.",
+        ),
+        click.option(
+            "--clock-uncertainty", type=positive, metavar="PERCENT", help="In percent of the clock period."
+        ),
+        click.option("--clock-period", type=positive, metavar="NS", help="In nanoseconds."),
         click.option("--part", metavar="NAME", help="FPGA part number."),
         click.option(
             "--io-type",
             type=click.Choice(["auto", "io_parallel", "io_stream"]),
             help="Pass tensors at once, or as a stream. Default: auto, streams for large tensors.",
         ),
-        click.option("--backend", metavar="NAME", help="Tool the project is written for: Vitis."),
+        click.option("--backend", metavar="NAME", help="Tool the project is written for. Default: Vitis."),
     ):
         function = option(function)
     return function
@@ -117,6 +134,11 @@ def _project_options(function: _F) -> _F:
     help="Output folder. Default: <model>_hgq in the working folder.",
 )
 @click.option("--force", is_flag=True, help="Replace an existing result.")
+@click.option(
+    "--config",
+    metavar="FILE",
+    help="Settings in TOML: tables [convert], [project], [[rule]]. What is given here as an option wins.",
+)
 @_width_options
 @_training_options
 @_project_options
@@ -150,8 +172,7 @@ def convert(
     allow_pickle: bool | None,
     output: Path | None,
     force: bool,
-    part: str | None,
-    clock_period: float | None,
+    config: str | None,
     run_check: bool,
     check_samples: int,
     csim: bool | None,
@@ -170,20 +191,22 @@ def convert(
       hgqify fixtures/mnist/model.keras --calib fixtures/mnist/calib.npy \\
           --labels fixtures/mnist/calib_labels.npy --weight-bits 6 -o mnist_6bit
       hgqify fixtures/mnist/model.keras --calib fixtures/mnist/calib.npy \\
-          --io-type io_stream --finetune-steps 0 -o mnist_stream --force
+          --io-type io_stream --finetune-steps 0 --strategy Resource --reuse-factor 4 -o mnist_stream
     """
     target = output or Path(f"{Path(model).stem}_hgq")
     # Minutes of work end here: what can be known to fail is refused before.
     check_target(target, force=force, marker=MARKER)
     hgqify = library()
+    asked = {**(hgqify.load_settings(config) if config is not None else {}), **given(**settings)}
     result = hgqify.convert(
         model,
         calib,
         exportable=True,
         progress=no_progress if quiet else TextProgress(),
-        **given(key=single(key), allow_pickle=allow_pickle, safe_mode=False if unsafe else None, **settings),
+        **given(key=single(key), allow_pickle=allow_pickle, safe_mode=False if unsafe else None),
+        **asked,
     )
-    result.save(target, force=force, **given(part=part, clock_period=clock_period))
+    written = result.save(target, force=force)
     report = None
     if run_check:
         if not quiet:
@@ -197,10 +220,10 @@ def convert(
                 key=single(key),
                 allow_pickle=allow_pickle,
                 csim=csim,
-                seed=settings["seed"],
+                seed=asked.get("seed"),
                 progress=no_progress if quiet else None,
             ),
         )
-    show_result(result, target, report)
+    show_result(result, target, report, written.notes)
     if report is not None and not report.exact:
         ctx.exit(1)

@@ -17,8 +17,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def show_result(result: Any, target: Path, check: Any | None) -> None:
-    """The headline numbers, the verdict, and where things are."""
+def show_result(result: Any, target: Path, check: Any | None, notes: Sequence[str]) -> None:
+    """The headline numbers, what was done otherwise than asked, the verdict, and where things are."""
     click.echo(result.summary())
+    for note in notes:
+        click.echo(f"note: {note}")
     click.echo(check.summary() if check is not None else "not checked (--no-check)")
     click.echo(f"written to {target}/: model.keras, report.json, hls/")

@@ -1,7 +1,9 @@
 """The fixed program printed as an hls4ml project, simulated, and compared code for code.
 
 Write
-    write_project, refuse_unprintable, ProjectOptions, BACKENDS, IO_TYPES
+    write_project, refuse_unprintable, Written
+Say how
+    ProjectOptions, LayerOptions, Strategy, BACKENDS, IO_TYPES
 Simulate
     compile_project, CSimulation, compiler, compiler_version
 Compare
@@ -9,11 +11,13 @@ Compare
     Comparison, CheckReport, Place, Mismatch
 """
 
+from hgqify.export.backends import BACKENDS, Strategy
 from hgqify.export.check import Computation, compare
 from hgqify.export.compare import CheckReport, Comparison, Mismatch, Place
 from hgqify.export.csim import CSimulation, compile_project, compiler, compiler_version
+from hgqify.export.options import IO_TYPES, LayerOptions, ProjectOptions
 from hgqify.export.programs import compare_programs
-from hgqify.export.project import BACKENDS, IO_TYPES, ProjectOptions, refuse_unprintable, write_project
+from hgqify.export.project import Written, refuse_unprintable, write_project
 from hgqify.export.stimuli import random_batches, random_inputs
 from hgqify.export.weights import compare_weights
 
@@ -24,9 +28,12 @@ __all__ = [
     "CheckReport",
     "Comparison",
     "Computation",
+    "LayerOptions",
     "Mismatch",
     "Place",
     "ProjectOptions",
+    "Strategy",
+    "Written",
     "compare",
     "compare_programs",
     "compare_weights",

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hgqify.export.backends import Backend
 from hgqify.export.plan import Plan
 from hgqify.export.spec import LayerSpec
 from hgqify.export.types import HlsType
@@ -16,9 +17,10 @@ from hgqify.precision.program import Node
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Context:
-    """A plan, and the hls4ml tensor that holds each node's value."""
+    """A plan, the backend, and the hls4ml tensor that holds each node's value."""
 
     plan: Plan
+    backend: Backend
     tensors: Mapping[str, str]
 
     def shape_of(self, name: str) -> tuple[int, ...]:
@@ -49,6 +51,7 @@ class Context:
             types={"result": self.type_of(node.name), **(types or {})},
             attributes=dict(attributes or {}),
             node=node.name,
+            layer=node.layer,
         )
 
     def cast(self, node: Node) -> LayerSpec:

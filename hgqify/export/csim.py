@@ -49,6 +49,7 @@ class Layout:
     """Shapes and names of a written project, from its layout file."""
 
     project: str
+    backend: str
     inputs: tuple[tuple[int, ...], ...]
     outputs: tuple[tuple[int, ...], ...]
     traced: dict[str, tuple[int, ...]]
@@ -66,6 +67,7 @@ def read_layout(directory: Path) -> Layout:
         raw = json.loads(path.read_text())
         return Layout(
             project=raw["project"],
+            backend=raw["backend"],
             inputs=tuple(tuple(s) for s in raw["inputs"]),
             outputs=tuple(tuple(s) for s in raw["outputs"]),
             traced={name: tuple(shape) for name, shape in raw["traced"].items()},

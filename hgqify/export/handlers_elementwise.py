@@ -107,8 +107,8 @@ def clip(node: Node, context: Context) -> list[LayerSpec]:
                 "has_high": int(high is not None),
                 "low": low or 0.0,
                 "high": high or 0.0,
-                "low_type": str(types.get("low", zero)),
-                "high_type": str(types.get("high", zero)),
+                "low_type": types.get("low", zero).cpp(ac_types=context.backend.ac_types),
+                "high_type": types.get("high", zero).cpp(ac_types=context.backend.ac_types),
             },
         )
     ]
@@ -165,7 +165,7 @@ def table(node: Node, context: Context) -> list[LayerSpec]:
     return [
         context.spec(
             node,
-            "UnaryLUT",
+            "HgqifyTable" if context.backend.ac_types else "UnaryLUT",
             types={"table": entry_type},
             attributes={
                 "activation": "unary_lut",

@@ -100,8 +100,10 @@ def _conv(node: Node, op: ops.Conv, context: Context) -> list[LayerSpec]:
     codes = _stretch(op.kernel.codes, op.dilation)
     channels = in_shape[-1]
     filters = codes.shape[-1]
-    # hls4ml's depthwise kernels stop at a depth multiplier above one; with zeros it is a plain convolution.
+    # hls4ml's depthwise kernels stop at a depth multiplier above one, and some backends have none; with zeros
+    # it is a plain convolution.
     depthwise = op.groups == channels == filters and channels > 1
+    depthwise = depthwise and context.plan.io_type in context.backend.depthwise
     if not depthwise:
         codes = ungroup(codes, op.groups)
     if context.plan.streams:

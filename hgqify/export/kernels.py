@@ -1,16 +1,19 @@
 """The kernels hls4ml lacks, registered through its extension interface.
 
-Clipping to constant bounds (relu6, hard tanh, relu with a maximum), and regrouping a stream into packs of
-another size. The header travels with every project, so a written project builds without hgqify.
+Clipping to constant bounds (relu6, hard tanh, relu with a maximum), regrouping a stream into packs of another
+size, and lookup tables where numbers are ``ac_fixed``. The headers travel with every project, so a written
+project builds without hgqify.
 """
 
 from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-_CONFIG = """struct config{index} : nnet::clip_config {{
+from hgqify.export.backends import BACKENDS
+
+_CLIP_CONFIG = """struct config{index} : nnet::clip_config {{
     static const unsigned n_in = {n_in};
     static const bool has_low = {has_low};
     static const bool has_high = {has_high};
@@ -20,55 +23,88 @@ _CONFIG = """struct config{index} : nnet::clip_config {{
 const {low_type} config{index}::low = {low};
 const {high_type} config{index}::high = {high};\n"""
 
-_CALL = "nnet::clip<{input_t}, {output_t}, {config}>({input}, {output});"
-_REGROUP_CALL = "nnet::regroup_stream<{input_t}, {output_t}, {size}>({input}, {output});"
+_TABLE_CONFIG = """struct config{index} {{
+    static const unsigned n_in = {n_in};
+}};\n"""
 
-HEADER = Path(__file__).parent / "firmware" / "nnet_hgqify.h"
+_INCLUDE = ["nnet_utils/nnet_hgqify.h"]
+_FOLDER = Path(__file__).parent / "firmware"
 
 
 @cache
 def register(backend: str) -> None:
     """Make our layers known to an hls4ml backend; safe to call again."""
     from hls4ml.backends import get_backend
-    from hls4ml.backends.template import FunctionCallTemplate, LayerConfigTemplate
     from hls4ml.model.layers import layer_map, register_layer
 
-    clip_layer = _clip_layer()
-    if "HgqifyClip" not in layer_map:
-        register_layer("HgqifyClip", clip_layer)
-    regroup_layer = _regroup_layer()
-    if "HgqifyRegroup" not in layer_map:
-        register_layer("HgqifyRegroup", regroup_layer)
+    layers = {
+        "HgqifyClip": _clip_layer(),
+        "HgqifyRegroup": _regroup_layer(),
+        "HgqifyTable": _table_layer(),
+    }
+    for name, layer in layers.items():
+        if name not in layer_map:
+            register_layer(name, layer)
+    target = get_backend(backend)
+    for template in _templates():
+        target.register_template(template)
+    for header in (_FOLDER / "nnet_hgqify.h", _FOLDER / BACKENDS[backend].kernels / "nnet_hgqify_dialect.h"):
+        target.register_source(header)
+
+
+def _function(name: str, node: Any) -> str:
+    """A kernel for arrays has a sister for streams: the stream's type differs between the dialects."""
+    streams = node.model.config.get_config_value("IOType") == "io_stream"
+    return f"nnet::{name}_stream" if streams else f"nnet::{name}"
+
+
+def _templates() -> tuple[type, ...]:
+    """hls4ml's templates of our layers; it names a template by its class."""
+    from hls4ml.backends.template import FunctionCallTemplate, LayerConfigTemplate
 
     class HgqifyClipConfig(LayerConfigTemplate):
         def __init__(self) -> None:
-            super().__init__(clip_layer)
+            super().__init__(_clip_layer())
 
-        def format(self, node: object) -> str:
+        def format(self, node: Any) -> str:
             params = self._default_config_params(node)
             params["has_low"] = "true" if params["has_low"] else "false"
             params["has_high"] = "true" if params["has_high"] else "false"
-            return _CONFIG.format(**params)
+            return _CLIP_CONFIG.format(**params)
 
     class HgqifyClipCall(FunctionCallTemplate):
         def __init__(self) -> None:
-            super().__init__(clip_layer, include_header=["nnet_utils/nnet_hgqify.h"])
+            super().__init__(_clip_layer(), include_header=_INCLUDE)
 
-        def format(self, node: object) -> str:
-            return _CALL.format(**self._default_function_params(node))
+        def format(self, node: Any) -> str:
+            call = "{function}<{input_t}, {output_t}, {config}>({input}, {output});"
+            return call.format(function=_function("clip", node), **self._default_function_params(node))
 
     class HgqifyRegroupCall(FunctionCallTemplate):
         def __init__(self) -> None:
-            super().__init__(regroup_layer, include_header=["nnet_utils/nnet_hgqify.h"])
+            super().__init__(_regroup_layer(), include_header=_INCLUDE)
 
-        def format(self, node: object) -> str:
-            return _REGROUP_CALL.format(**self._default_function_params(node))
+        def format(self, node: Any) -> str:
+            call = "nnet::regroup_stream<{input_t}, {output_t}, {size}>({input}, {output});"
+            return call.format(**self._default_function_params(node))
 
-    target = get_backend(backend)
-    target.register_template(HgqifyClipConfig)
-    target.register_template(HgqifyClipCall)
-    target.register_template(HgqifyRegroupCall)
-    target.register_source(HEADER)
+    class HgqifyTableConfig(LayerConfigTemplate):
+        def __init__(self) -> None:
+            super().__init__(_table_layer())
+
+        def format(self, node: Any) -> str:
+            return _TABLE_CONFIG.format(**self._default_config_params(node))
+
+    class HgqifyTableCall(FunctionCallTemplate):
+        def __init__(self) -> None:
+            super().__init__(_table_layer(), include_header=_INCLUDE)
+
+        def format(self, node: Any) -> str:
+            params = self._default_function_params(node) | {"table": node.get_weights("table").name}
+            call = "{function}<{input_t}, {output_t}, {config}>({input}, {output}, {table});"
+            return call.format(function=_function("lookup", node), **params)
+
+    return HgqifyClipConfig, HgqifyClipCall, HgqifyRegroupCall, HgqifyTableConfig, HgqifyTableCall
 
 
 @cache
@@ -105,3 +141,20 @@ def _regroup_layer() -> type:
             self.add_output_variable(self.attributes["target_shape"])
 
     return HgqifyRegroup
+
+
+@cache
+def _table_layer() -> type:
+    from hls4ml.model.attributes import Attribute, TypeAttribute, WeightAttribute
+    from hls4ml.model.layers import Layer
+
+    class HgqifyTable(Layer):
+        """A table addressed by the raw bits of its input."""
+
+        _expected_attributes: ClassVar = [Attribute("n_in"), TypeAttribute("table"), WeightAttribute("table")]
+
+        def initialize(self) -> None:
+            self.add_output_variable(self.get_input_variable().shape)
+            self.add_weights_variable(name="table")
+
+    return HgqifyTable

@@ -11,7 +11,9 @@ from hgqify.errors import ExportError
 from hgqify.export import handlers_elementwise as elementwise
 from hgqify.export import handlers_linear as linear
 from hgqify.export import handlers_shape as shape
+from hgqify.export.backends import BACKENDS, Backend
 from hgqify.export.context import Context, renamed
+from hgqify.export.limits import refused
 from hgqify.export.plan import Plan, make_plan
 from hgqify.export.spec import LayerSpec
 from hgqify.export.types import HlsType
@@ -75,22 +77,23 @@ class Printed:
     plan: Plan
 
 
-def print_program(program: Program, io_type: str) -> Printed:
+def print_program(program: Program, io_type: str, *, backend: Backend = BACKENDS["Vitis"]) -> Printed:
     """Turn every node into hls4ml layers.
 
     Args:
         program: annotated fixed program.
         io_type: 'io_parallel' or 'io_stream'.
+        backend: what the project is for.
 
     Raises:
-        ExportError: lists every node that hls4ml cannot print for this interface.
+        ExportError: lists every node that hls4ml cannot print for this interface and backend.
     """
     plan = make_plan(program, io_type)
     problems = _too_many_readers(program) if plan.streams else []
     tensors: dict[str, str] = {}
     layers: list[LayerSpec] = []
     used: set[str] = set()
-    context = Context(plan=plan, tensors=tensors)
+    context = Context(plan=plan, backend=backend, tensors=tensors)
     for node in program.nodes:
         if node.name in plan.absorbed:
             tensors[node.name] = tensors[plan.absorbed[node.name]]
@@ -107,9 +110,11 @@ def print_program(program: Program, io_type: str) -> Printed:
             used.add(spec.name)
         layers += specs
         tensors[node.name] = specs[-1].name
+    problems += refused(program, plan, layers, backend)
     if problems:
         raise ExportError(
-            f"{len(problems)} operation(s) cannot be exported with {io_type}:\n  " + "\n  ".join(problems)
+            f"{len(problems)} operation(s) cannot be exported with {io_type} for {backend.name}:\n  "
+            + "\n  ".join(problems)
         )
     roots = [_root(name, plan) for name in program.outputs]
     outputs = []

@@ -6,119 +6,106 @@ import contextlib
 import io
 import json
 import logging
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hgqify.errors import ExportError
+from hgqify.export.backends import find_backend
+from hgqify.export.options import ProjectOptions
+from hgqify.export.overrides import Chosen, changes, choose, depthwise_notes
 from hgqify.export.plan import prepare
 from hgqify.export.printing import Printed, print_program
-from hgqify.export.repairs import repair_headers
+from hgqify.export.repairs import repair_project
 from hgqify.export.spec import LayerSpec
 from hgqify.export.types import HlsType
 from hgqify.precision.program import Program
 
 LAYOUT_FILE = "hgqify_layout.json"
-IO_TYPES = ("io_parallel", "io_stream")
-BACKENDS = ("Vitis", "Vivado")
-STRATEGIES = ("Latency", "Resource")
+
+# What hls4ml says of options it could not follow, which `changes` says in the words of the user's own layers;
+# and what it does to every convolution for Catapult.
+_UNSAID = (
+    "Invalid ReuseFactor",
+    "Invalid ParallelizationFactor",
+    "Unrolled resource strategy cannot",
+    'Switching to "dataflow" pipeline style',
+)
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProjectOptions:
-    """How the project is written.
+class Written:
+    """A written project; stands for its folder wherever a path is taken.
 
     Attributes:
-        backend: 'Vitis' or 'Vivado'.
-        io_type: 'io_parallel' or 'io_stream'.
-        part: FPGA part, hls4ml's default if None.
-        clock_period: in ns.
-        reuse_factor: hls4ml's ReuseFactor for every layer.
-        strategy: hls4ml's Strategy for every layer.
-        project_name: name of the top function.
-        layers: hls4ml settings by layer, e.g. ``{"conv": {"ReuseFactor": 4}}``; types cannot be set.
+        path: the folder.
+        notes: options that hls4ml could not follow and what it did instead, and its other warnings.
     """
 
-    backend: str = "Vitis"
-    io_type: str = "io_parallel"
-    part: str | None = None
-    clock_period: float = 5.0
-    reuse_factor: int = 1
-    strategy: str = "Latency"
-    project_name: str = "myproject"
-    layers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    path: Path
+    notes: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        if self.io_type not in IO_TYPES:
-            raise ExportError(
-                "unknown io_type", received=self.io_type, remedy=f"use one of {', '.join(IO_TYPES)}"
-            )
-        if self.backend not in BACKENDS:
-            raise ExportError(
-                "unknown backend", received=self.backend, remedy=f"use one of {', '.join(BACKENDS)}"
-            )
-        if not re.fullmatch(r"[A-Za-z]\w*", self.project_name, re.ASCII):
-            raise ExportError(
-                "the project's name is not the name of a C++ function",
-                received=repr(self.project_name),
-                remedy="use letters, digits and underscores",
-            )
-        for where, settings in (
-            ("project", {"Strategy": self.strategy, "ReuseFactor": self.reuse_factor}),
-            *self.layers.items(),
-        ):
-            strategy, reuse = settings.get("Strategy", STRATEGIES[0]), settings.get("ReuseFactor", 1)
-            if str(strategy).capitalize() not in STRATEGIES:
-                raise ExportError(
-                    "unknown strategy",
-                    where=where,
-                    received=strategy,
-                    remedy=f"use one of {', '.join(STRATEGIES)}",
-                )
-            if not isinstance(reuse, int) or reuse < 1:
-                raise ExportError(
-                    "a reuse factor is a whole number from 1 on",
-                    where=where,
-                    received=reuse,
-                    remedy="1 is fully parallel",
-                )
+    def __fspath__(self) -> str:
+        return str(self.path)
 
 
-def refuse_unprintable(program: Program, options: ProjectOptions) -> None:
+def refuse_unprintable(
+    program: Program, options: ProjectOptions, aliases: Mapping[str, Sequence[str]] | None = None
+) -> None:
     """Raise what `write_project` would raise for operations that cannot be printed; writes nothing.
 
+    Args:
+        program, options, aliases: as for `write_project`.
+
     Raises:
-        ExportError: lists all of them.
+        ExportError: lists all of them, or all exceptions for layers that cannot be used.
     """
-    print_program(prepare(program), options.io_type)
+    printed = _print(program, options)
+    choose(printed.layers, options, aliases or {})
 
 
-def write_project(program: Program, directory: Path, options: ProjectOptions) -> Printed:
+def write_project(
+    program: Program,
+    directory: Path,
+    options: ProjectOptions,
+    aliases: Mapping[str, Sequence[str]] | None = None,
+) -> Written:
     """Write the project; every type in it is ours. Quantizers move as early as they can stand.
 
     Args:
         program: annotated fixed program.
         directory: where to; created, must not exist or be empty.
         options: backend, interface, clock and strategy.
+        aliases: names of layers in the float model -> names of the layers that stand for them.
+
+    Returns:
+        The folder, and what had to be done otherwise than asked.
 
     Raises:
-        ExportError: an operation cannot be printed, or hls4ml refuses the project.
+        ExportError: an operation cannot be printed, an exception for layers cannot be used, or hls4ml
+            refuses the project.
     """
     from hgqify.export.kernels import register
 
-    program = prepare(program)
-    printed = print_program(program, options.io_type)
+    printed = _print(program, options)
+    program = printed.plan.program
+    chosen = choose(printed.layers, options, aliases or {})
     register(options.backend)
     output = io.StringIO()
     try:
-        with contextlib.redirect_stdout(output), np.errstate(all="ignore"):
-            graph = _model_graph(printed, directory, options)
+        with (
+            contextlib.redirect_stdout(output),
+            np.errstate(all="ignore"),
+            warnings.catch_warnings(record=True) as warned,
+        ):
+            warnings.simplefilter("always")
+            graph = _model_graph(printed, directory, options, chosen)
             _verify(graph, printed)
             graph.write()
     except ExportError:
@@ -131,26 +118,43 @@ def write_project(program: Program, directory: Path, options: ProjectOptions) ->
         ) from error
     finally:
         _log.debug("hls4ml: %s", output.getvalue())
-    repair_headers(directory)
-    _write_layout(program, printed, graph, directory, options)
-    return printed
+    said = [*output.getvalue().splitlines(), *(f"WARNING: {w.message}" for w in warned)]
+    notes = (
+        *depthwise_notes(printed.layers, options),
+        *changes(graph, printed.layers, chosen),
+        *_warnings(said),
+    )
+    repair_project(directory, options.project_name)
+    _write_layout(program, printed, graph, directory, options, notes)
+    return Written(path=directory, notes=notes)
+
+
+def _print(program: Program, options: ProjectOptions) -> Printed:
+    return print_program(prepare(program), options.io_type, backend=find_backend(options.backend))
+
+
+def _warnings(lines: Iterable[str]) -> tuple[str, ...]:
+    """hls4ml's warnings, each once, without those of `_UNSAID`."""
+    said = (line.strip() for line in lines if line.lstrip().upper().startswith("WARNING"))
+    return tuple(dict.fromkeys(f"hls4ml: {s}" for s in said if not any(text in s for text in _UNSAID)))
 
 
 def _precision(spec: LayerSpec) -> dict[str, str]:
     return {variable: str(type_) for variable, type_ in spec.types.items()}
 
 
-def _model_graph(printed: Printed, directory: Path, options: ProjectOptions) -> Any:
+def _model_graph(
+    printed: Printed, directory: Path, options: ProjectOptions, chosen: Mapping[str, Chosen]
+) -> Any:
     from hls4ml.backends import get_backend
     from hls4ml.model.graph import ModelGraph
 
-    by_layer = {name.lower(): dict(settings) for name, settings in options.layers.items()}
-    if bad := [name for name, settings in by_layer.items() if "Precision" in settings]:
-        raise ExportError("types cannot be overridden", received=", ".join(bad), remedy="remove 'Precision'")
+    uncertainty = options.clock_uncertainty
     config: dict[str, Any] = get_backend(options.backend).create_initial_config(
         io_type=options.io_type,
         clock_period=options.clock_period,
         **({"part": options.part} if options.part else {}),
+        **({} if uncertainty is None else {"clock_uncertainty": f"{uncertainty:g}%"}),
     )
     config |= {
         "OutputDir": str(directory),
@@ -161,14 +165,12 @@ def _model_graph(printed: Printed, directory: Path, options: ProjectOptions) -> 
             "Model": {
                 "Precision": {"default": "ap_fixed<16,6>"},
                 "ReuseFactor": options.reuse_factor,
-                "Strategy": options.strategy,
+                "Strategy": str(options.default_strategy),
                 "BitExact": False,
             },
             "LayerName": {
                 spec.name: {
-                    **by_layer.get(spec.name, {}),
-                    # hls4ml has no other for depthwise convolutions.
-                    **({"Strategy": "Latency"} if spec.kind.startswith("Depthwise") else {}),
+                    **chosen[spec.name].as_config(),
                     "Precision": _precision(spec),
                     "Trace": True,
                 }
@@ -218,9 +220,14 @@ def _same_type(found: str, wanted: HlsType) -> bool:
 
 
 def _write_layout(
-    program: Program, printed: Printed, graph: Any, directory: Path, options: ProjectOptions
+    program: Program,
+    printed: Printed,
+    graph: Any,
+    directory: Path,
+    options: ProjectOptions,
+    notes: Sequence[str],
 ) -> None:
-    """What `check` needs to run the compiled project and to name places: shapes and layer names."""
+    """What `check` needs to run the project and to name places, and how the project was written."""
     traced = {}
     for layer in graph.get_layers():
         if layer.get_attr("function_cpp", None) and layer.get_attr("trace", False):
@@ -235,5 +242,7 @@ def _write_layout(
         "outputs": [list(program.by_name[n].shape) for n in program.outputs],
         "traced": traced,
         "nodes": {s.name: holds.get(s.node, s.node) for s in printed.layers if s.node is not None},
+        "options": options.to_dict(),
+        "notes": list(notes),
     }
     (directory / LAYOUT_FILE).write_text(json.dumps(layout, indent=1))

@@ -20,6 +20,7 @@ class LayerSpec:
         types: type of every variable that matters: 'result', 'accum', 'weight', 'bias', 'table', ...
         attributes: the rest of hls4ml's layer dictionary.
         node: name of the program node whose value the tensor holds, None inside a group of layers.
+        layer: path of the Keras layer it comes from.
     """
 
     name: str
@@ -28,3 +29,4 @@ class LayerSpec:
     types: Mapping[str, HlsType]
     attributes: Mapping[str, Any] = field(default_factory=dict)
     node: str | None = None
+    layer: str = ""

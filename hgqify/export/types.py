@@ -38,6 +38,12 @@ class HlsType:
         """I, integer bits with the sign."""
         return self.k + self.i
 
+    def cpp(self, *, ac_types: bool) -> str:
+        """The type as C++; with the default modes only, for constants."""
+        if not ac_types:
+            return str(self.plain())
+        return f"ac_fixed<{self.width},{self.integer},{'true' if self.k else 'false'}>"
+
     def __str__(self) -> str:
         name = "ap_fixed" if self.k else "ap_ufixed"
         text = f"{name}<{self.width},{self.integer}"

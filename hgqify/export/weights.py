@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hgqify.export.backends import find_backend
 from hgqify.export.compare import Comparison, Place
 from hgqify.export.csim import Layout, read_layout
 from hgqify.precision.program import Program
@@ -33,6 +34,8 @@ def compare_weights(directory: Path, program: Program) -> tuple[Comparison, ...]
     """
     directory = Path(directory)
     layout = read_layout(directory)
+    if not find_backend(layout.backend).weights_twice:
+        return ()
     folder = directory / "firmware" / "weights"
     names = sorted({path.stem for path in (*folder.glob("*.h"), *folder.glob("*.txt"))})
     codes = differing = 0

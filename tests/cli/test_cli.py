@@ -20,6 +20,7 @@ from hgqify.cli.check import check
 from hgqify.cli.convert import convert
 from hgqify.cli.inspect import inspect
 from hgqify.errors import DataError
+from hgqify.export import Strategy
 from hgqify.progress import Event, Progress, no_progress
 
 COMMANDS = {"convert": convert, "check": check, "inspect": inspect}
@@ -42,6 +43,7 @@ class Api:
     calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = field(default_factory=list)
     error: BaseException | None = None
     exact: bool = True
+    notes: tuple[str, ...] = ()
     entries: tuple[Entry, ...] = (Entry(),)
 
     def _called(self, name: str, args: tuple[Any, ...], options: dict[str, Any]) -> "Api":
@@ -110,7 +112,8 @@ def test_convert_passes_on_what_is_given(api: Api) -> None:
         "--activation-bits 7 --weight-granularity element --activation-granularity tensor --overflow wrap "
         "--margin 1 --input-bits 9 --output-bits 12 --finetune-steps 0 --learning-rate 0.01 "
         "--batch-size 32 --backend Vitis --io-type io_stream --part xc7 --clock-period 4 --softmax refuse "
-        "--no-check --seed 3 --quiet"
+        "--clock-uncertainty 10 --strategy resource --reuse-factor 4 --parallelization-factor 2 "
+        "--project-name top --no-check --seed 3 --quiet"
     )
     result = run("m.keras", "--calib", "x.npz", *options.split())
     assert result.exit_code == 0, result.output
@@ -133,12 +136,62 @@ def test_convert_passes_on_what_is_given(api: Api) -> None:
         "batch_size": 32,
         "backend": "Vitis",
         "io_type": "io_stream",
+        "part": "xc7",
+        "clock_period": 4.0,
+        "clock_uncertainty": 10.0,
+        "strategy": "Resource",
+        "reuse_factor": 4,
+        "parallelization_factor": 2,
+        "project_name": "top",
         "softmax": "refuse",
         "seed": 3,
     }
-    assert api.named("save") == ((Path("out"),), {"force": True, "part": "xc7", "clock_period": 4.0})
+    assert api.named("save") == ((Path("out"),), {"force": True})
     assert [name for name, *_ in api.calls] == ["convert", "save"]
     assert result.stderr == ""
+
+
+def test_what_was_done_otherwise_than_asked_is_said(api: Api) -> None:
+    api.notes = ("dense: reuse_factor 3 became 2",)
+    result = run("m.keras", "--calib", "x.npy")
+    assert result.stdout.splitlines()[1] == "note: dense: reuse_factor 3 became 2"
+
+
+def test_the_strategies_are_those_of_the_exporter() -> None:
+    option = next(p for p in convert.params if p.name == "strategy")
+    assert isinstance(option.type, click.Choice)
+    assert list(option.type.choices) == [str(s) for s in Strategy]
+
+
+def test_options_win_over_the_settings_file(api: Api, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(
+        """
+        [convert]
+        weight_bits = 6
+        learning_rate = 0.01
+        seed = 4
+        [project]
+        part = "xc7"
+        reuse_factor = 2
+        layers."dense.*".ReuseFactor = 8
+        [[rule]]
+        path = "head"
+        weight_bits = 9
+        """
+    )
+    result = run("m.keras", "--calib", "x.npy", "--config", "c.toml", "--weight-bits", "7", "--part", "xc8")
+    assert result.exit_code == 0, result.output
+    assert api.named("convert")[1] == {
+        "exportable": True,
+        "weight_bits": 7,
+        "learning_rate": 0.01,
+        "seed": 4,
+        "part": "xc8",
+        "reuse_factor": 2,
+        "layers": {"dense.*": {"ReuseFactor": 8}},
+        "rules": (hgqify.Rule(path="head", weight_bits=9),),
+    }
+    assert api.named("check")[1]["seed"] == 4
 
 
 def test_an_existing_output_is_refused_before_any_work(api: Api, tmp_path: Path) -> None:
@@ -242,6 +295,9 @@ def test_a_mistake_of_ours_is_not_hidden(api: Api) -> None:
         ("m.keras --calib x.npy --weight-bits none", "none"),
         ("m.keras --calib x.npy --weight-bits 0", "--weight-bits"),
         ("m.keras --calib x.npy --io-type serial", "io_parallel"),
+        ("m.keras --calib x.npy --strategy fast", "resource_unrolled"),
+        ("m.keras --calib x.npy --reuse-factor 0", "--reuse-factor"),
+        ("m.keras --calib x.npy --config none.toml", "none.toml: the settings cannot be read"),
         ("m.keras other.keras --calib x.npy", "other.keras"),
         ("m.keras --calib x.npy --no-such", "--no-such"),
         ("chek m_hgq", "Did you mean 'check'?"),

@@ -1,9 +1,8 @@
 #ifndef NNET_HGQIFY_H_
 #define NNET_HGQIFY_H_
 
-#include "hls_stream.h"
-#include "nnet_common.h"
-#include "nnet_stream.h"
+// The same kernels for every vendor's compiler: what differs is in the dialect header.
+#include "nnet_hgqify_dialect.h"
 
 namespace nnet {
 
@@ -15,7 +14,7 @@ struct clip_config {
 
 // min(max(x, low), high); each bound only where the configuration has it.
 template <class data_T, class res_T, typename CONFIG_T> res_T clip_one(data_T x) {
-    #pragma HLS INLINE
+    HGQIFY_INLINE
     if (CONFIG_T::has_low && x < CONFIG_T::low)
         return res_T(CONFIG_T::low);
     if (CONFIG_T::has_high && x > CONFIG_T::high)
@@ -24,34 +23,30 @@ template <class data_T, class res_T, typename CONFIG_T> res_T clip_one(data_T x)
 }
 
 template <class data_T, class res_T, typename CONFIG_T> void clip(data_T data[CONFIG_T::n_in], res_T res[CONFIG_T::n_in]) {
-    #pragma HLS PIPELINE
+    HGQIFY_PIPELINE
     for (unsigned ii = 0; ii < CONFIG_T::n_in; ii++) {
         res[ii] = clip_one<data_T, res_T, CONFIG_T>(data[ii]);
     }
 }
 
-template <class data_T, class res_T, typename CONFIG_T> void clip(hls::stream<data_T> &data, hls::stream<res_T> &res) {
+template <class data_T, class res_T, typename CONFIG_T, class data_S, class res_S>
+void clip_stream(data_S &data, res_S &res) {
 ClipLoop:
     for (unsigned i = 0; i < CONFIG_T::n_in / res_T::size; i++) {
-        #pragma HLS PIPELINE
+        HGQIFY_PIPELINE
         data_T in_data = data.read();
         res_T out_data;
-        PRAGMA_DATA_PACK(out_data)
         for (unsigned j = 0; j < res_T::size; j++) {
-            #pragma HLS UNROLL
+            HGQIFY_UNROLL
             out_data[j] = clip_one<typename data_T::value_type, typename res_T::value_type, CONFIG_T>(in_data[j]);
         }
         res.write(out_data);
     }
 }
 
-// The same N elements in order, in packs of another size. hls4ml's repack_stream does it where one size is a
-// multiple of the other.
-template <class data_T, class res_T, int N> void regroup_stream(hls::stream<data_T> &data, hls::stream<res_T> &res) {
-    if (data_T::size % res_T::size == 0 || res_T::size % data_T::size == 0) {
-        repack_stream<data_T, res_T, N>(data, res);
-        return;
-    }
+// The same N elements in order, in packs of another size. hls4ml's repack_stream does it only where one size is
+// a multiple of the other.
+template <class data_T, class res_T, int N, class data_S, class res_S> void regroup_stream(data_S &data, res_S &res) {
     res_T out_data;
     unsigned filled = 0;
 RegroupPacks:
@@ -59,7 +54,7 @@ RegroupPacks:
         data_T in_data = data.read();
     RegroupElements:
         for (unsigned j = 0; j < data_T::size; j++) {
-            #pragma HLS PIPELINE
+            HGQIFY_PIPELINE
             out_data[filled] = in_data[j];
             if (filled == res_T::size - 1) {
                 res.write(out_data);
@@ -70,6 +65,33 @@ RegroupPacks:
         }
     }
 }
+
+#ifdef HGQIFY_AC_TYPES
+// A table by the raw bits of its input. For ap_fixed hls4ml has this kernel.
+template <class data_T, class res_T, class table_T> res_T lookup_one(data_T x, const table_T *table) {
+    ac_int<data_T::width, false> bits = x.template slc<data_T::width>(0);
+    return res_T(table[bits.to_uint()]);
+}
+
+template <class data_T, class res_T, typename CONFIG_T, class table_T>
+void lookup(data_T data[CONFIG_T::n_in], res_T res[CONFIG_T::n_in], const table_T *table) {
+    for (unsigned ii = 0; ii < CONFIG_T::n_in; ii++) {
+        res[ii] = lookup_one<data_T, res_T>(data[ii], table);
+    }
+}
+
+template <class data_T, class res_T, typename CONFIG_T, class data_S, class res_S, class table_T>
+void lookup_stream(data_S &data, res_S &res, const table_T *table) {
+    for (unsigned i = 0; i < CONFIG_T::n_in / res_T::size; i++) {
+        data_T in_data = data.read();
+        res_T out_data;
+        for (unsigned j = 0; j < res_T::size; j++) {
+            out_data[j] = lookup_one<typename data_T::value_type, typename res_T::value_type>(in_data[j], table);
+        }
+        res.write(out_data);
+    }
+}
+#endif
 
 } // namespace nnet
 

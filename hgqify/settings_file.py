@@ -1,0 +1,217 @@
+"""Settings of a conversion in a TOML file.
+
+[convert]              # fields of ConvertSettings and FinetuneSettings, margin, seed, finetune_steps
+weight_bits = 8
+learning_rate = 0.002
+
+[project]              # fields of ProjectOptions
+backend = "Vitis"
+reuse_factor = 2
+
+[project.layers."dense.*"]
+strategy = "Resource"
+
+[[rule]]               # fields of Rule; the first that matches a layer wins
+path = "head"
+weight_bits = 10
+"""
+
+from __future__ import annotations
+
+import difflib
+import enum
+import os
+import tomllib
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from hgqify.convert import ConvertSettings, Rule
+from hgqify.errors import HgqifyError, RuleError
+from hgqify.export import ProjectOptions
+from hgqify.finetune import FinetuneSettings
+
+AUTO = "auto"
+# Keywords of `hgqify.convert` that are fields of no settings.
+_KEYWORDS: Mapping[str, Any] = {"margin": int, "seed": int, "finetune_steps": int}
+
+
+def tables() -> dict[str, dict[str, Any]]:
+    """The keys of every table and the types of their values."""
+    convert = {**_types(ConvertSettings), **_types(FinetuneSettings), **_KEYWORDS}
+    # The interface is one of the project; the steps are called as on the command line.
+    for name in ("io_type", "steps"):
+        del convert[name]
+    rule = _types(Rule)
+    del rule["predicate"]
+    return {"convert": convert, "project": _types(ProjectOptions), "rule": rule}
+
+
+def load_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a settings file.
+
+    Args:
+        path: of the TOML file.
+
+    Returns:
+        Keyword arguments for `hgqify.convert`: only what the file says, ``rules`` as `Rule` objects.
+
+    Raises:
+        RuleError: the file cannot be read, or lists every unknown key and every impossible value in it.
+    """
+    path = Path(path)
+    content = _parse(path)
+    known = tables()
+    problems = [f"{name}: unknown table. {_near(name, known)}" for name in content if name not in known]
+    convert = _table(content, "convert", known, problems)
+    project = _table(content, "project", known, problems)
+    rules = [_rule(raw, f"rule[{n}]", known, problems) for n, raw in enumerate(_list(content, problems))]
+    if not problems:
+        problems = _conflicts(convert, project)
+    if problems:
+        count = len(problems)
+        text = problems[0] if count == 1 else f"{count} settings are wrong:\n  " + "\n  ".join(problems)
+        raise RuleError(text, where=str(path))
+    return {**convert, **project, **({"rules": tuple(rules)} if rules else {})}
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise RuleError(f"not a TOML file: {error}", where=str(path), remedy="correct it there") from None
+    except UnicodeDecodeError:
+        raise RuleError(
+            "not a TOML file: it is no text", where=str(path), remedy="give a .toml file"
+        ) from None
+    except OSError as error:
+        raise RuleError(
+            f"the settings cannot be read: {error.strerror}", where=str(path), remedy="check the path"
+        ) from None
+
+
+def _types(kind: type) -> dict[str, Any]:
+    hints = typing.get_type_hints(kind)
+    return {f.name: hints[f.name] for f in fields(kind)}
+
+
+def _near(name: str, known: Mapping[str, Any]) -> str:
+    return f"Did you mean {difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)[0]}?"
+
+
+def _list(content: Mapping[str, Any], problems: list[str]) -> list[Any]:
+    rules = content.get("rule", [])
+    if isinstance(rules, list):
+        return rules
+    problems.append("rule: rules are a list. Write [[rule]]")
+    return []
+
+
+def _table(
+    content: Mapping[str, Any], name: str, known: Mapping[str, Mapping[str, Any]], problems: list[str]
+) -> dict[str, Any]:
+    """The known keys of a table, checked one by one; the problems found are added to the list."""
+    raw = content.get(name, {})
+    if not isinstance(raw, Mapping):
+        problems.append(f"{name}: a table is needed; received: {raw!r}. Write [{name}]")
+        return {}
+    values = _known(raw, name, known[name], problems)
+    for key, value in values.items():
+        if key in _KEYWORDS:
+            if value < 0:
+                problems.append(f"{name}.{key}: must not be negative; received: {value!r}")
+        elif (name, key) != ("project", "io_type") or value != AUTO:
+            problems += _tried(_maker(name, key), {key: value}, f"{name}.{key}")
+    return values
+
+
+def _maker(table: str, key: str) -> Callable[..., Any]:
+    if table == "project":
+        return ProjectOptions
+    return ConvertSettings if key in {f.name for f in fields(ConvertSettings)} else FinetuneSettings
+
+
+def _known(
+    raw: Mapping[str, Any], where: str, types_: Mapping[str, Any], problems: list[str]
+) -> dict[str, Any]:
+    """The keys that exist and have a value of their type."""
+    result = {}
+    for key, value in raw.items():
+        if key not in types_:
+            problems.append(f"{where}.{key}: unknown setting. {_near(key, types_)}")
+        elif not _fits(value, types_[key]):
+            problems.append(f"{where}.{key}: {_wanted(types_[key])} is needed; received: {value!r}")
+        else:
+            result[key] = value
+    return result
+
+
+def _rule(raw: Any, where: str, known: Mapping[str, Mapping[str, Any]], problems: list[str]) -> Rule | None:
+    if not isinstance(raw, Mapping):
+        problems.append(f"{where}: a table is needed; received: {raw!r}. Write [[rule]]")
+        return None
+    before = len(problems)
+    values = _known(raw, where, known["rule"], problems)
+    if len(problems) == before:
+        problems += _tried(Rule, values, where)
+    return Rule(**values) if len(problems) == before else None
+
+
+def _tried(make: Callable[..., Any], values: Mapping[str, Any], where: str) -> list[str]:
+    try:
+        make(**values)
+    except HgqifyError as error:
+        text = str(error)
+        # Problems of single layers name their place themselves.
+        return [
+            f"{where.removesuffix('.layers')}.{text}" if text.startswith("layers.") else f"{where}: {text}"
+        ]
+    return []
+
+
+def _conflicts(convert: Mapping[str, Any], project: Mapping[str, Any]) -> list[str]:
+    """What is possible by itself, but not together."""
+    io_type = project.get("io_type", AUTO)
+    chosen = {} if io_type == AUTO else {"io_type": io_type}
+    settings = {key: v for key, v in convert.items() if key in {f.name for f in fields(ConvertSettings)}}
+    options = {key: v for key, v in project.items() if key != "io_type"}
+    return [
+        *_tried(ConvertSettings, {**settings, **chosen}, "convert"),
+        *_tried(ProjectOptions, {**options, **chosen}, "project"),
+    ]
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a TOML value can be one of a field's type; enums are checked by the field's owner."""
+    for member in _members(hint):
+        kind = typing.get_origin(member) or member
+        if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+            return True
+        if isinstance(kind, type) and issubclass(kind, enum.Enum) and isinstance(value, str):
+            return True
+        if kind is int and isinstance(value, bool):
+            continue
+        if isinstance(kind, type) and isinstance(value, kind):
+            return True
+    return False
+
+
+_NAMES: Mapping[Any, str] = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+
+
+def _wanted(hint: Any) -> str:
+    names = []
+    for member in _members(hint):
+        kind = typing.get_origin(member) or member
+        if isinstance(kind, type) and issubclass(kind, enum.Enum):
+            names.append("text")
+        elif kind is not types.NoneType:
+            names.append(_NAMES.get(kind, "a table"))
+    return " or ".join(dict.fromkeys(names))
