@@ -33,6 +33,8 @@ _CASTING = (
     ops.LeakyRelu,
     ops.SumPool,
 )
+# Of these, the ones that assign an operand as it is.
+_CHOOSING = (ops.Maximum, ops.Minimum, ops.Clip, ops.LeakyRelu)
 # Operations that hand values on: their result has the type of their first input.
 _HANDING_ON = (ops.Reshape, ops.Transpose, ops.MaxPool, ops.Pad, ops.Crop, ops.Repeat)
 
@@ -147,7 +149,7 @@ def make_plan(program: Program, io_type: str) -> Plan:
             if needs_mask(node, producer):
                 continue
             alone = len(program.consumers[producer.name]) == 1 and producer.name not in program.outputs
-            if alone and isinstance(producer.op, _CASTING) and not _falls_below(producer, node.op):
+            if alone and isinstance(producer.op, _CASTING) and not _falls_below(program, producer, node.op):
                 absorbed[node.name] = producer.name
     absorbs = {producer: quantizer for quantizer, producer in absorbed.items()}
 
@@ -173,15 +175,19 @@ def coarsest(op: ops.Quantize) -> int:
     return int(np.min(np.broadcast_to(op.f, live.shape)[live], initial=2**20))
 
 
-def _falls_below(producer: Node, op: ops.Quantize) -> bool:
+def _falls_below(program: Program, producer: Node, op: ops.Quantize) -> bool:
     """Whether every value of the producer lies below half of the quantizer's least significant bit.
 
-    ``ap_fixed`` aborts where such a number is rounded: its type has fewer bits than are cut off.
+    Or every value of an operand that it assigns as it is. ``ap_fixed`` aborts where such a number is rounded:
+    its type has fewer bits than are cut off.
     """
-    if producer.info is None or op.rounding is Rounding.TRN:
+    if op.rounding is Rounding.TRN:
         return False
-    held = exact_type(producer.info)
-    return held.f - coarsest(op) > held.width
+    assigned = [producer]
+    if isinstance(producer.op, _CHOOSING):
+        assigned += [program.by_name[name] for name in producer.inputs]
+    infos = [node.info for node in assigned if node.info is not None]
+    return any(-exact_type(info).integer > coarsest(op) for info in infos)
 
 
 def _input_type(node: Node, program: Program) -> HlsType:

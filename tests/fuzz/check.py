@@ -55,7 +55,7 @@ def reason(error: Exception) -> str:
 
 
 def stimuli(program: Program, number: int) -> tuple[np.ndarray, ...]:
-    """In range, on codes and between, on the edges, outside; then very far outside, and zeros of both signs."""
+    """In range, on codes and between, on edges, outside; then very far outside, and zeros of both signs."""
     rng = np.random.default_rng(number)
     found = []
     for x in random_inputs(program, SAMPLES, seed=number):

@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 from description import Format, Network, Shape, Step
 from hypothesis import strategies as st
+from programs import quantized_once, random_program
 
 from hgqify.fixed import Overflow, Rounding
+from hgqify.precision import Program
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
@@ -477,3 +480,10 @@ def _outputs(d: Drawing, count: int) -> tuple[int, ...]:
     if rarely(d.draw, 12):
         chosen.append(chosen[0])
     return tuple(chosen)
+
+
+@st.composite
+def programs(draw: Draw, *, uniform: bool = False) -> Program:
+    """Fixed programs beyond what Keras layers give, from a seeded generator: they shrink in length only."""
+    steps, seed = draw(st.integers(1, 10)), draw(st.integers(0, 2**32 - 1))
+    return quantized_once(random_program(np.random.default_rng(seed), steps, uniform))

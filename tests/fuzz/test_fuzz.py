@@ -4,13 +4,11 @@ A seeded run of about two minutes by default; `pytest -m fuzz --hypothesis-profi
 networks (a new seed every time; --hypothesis-seed repeats one). What ran is counted and printed at the end.
 """
 
-import numpy as np
 import pytest
 from check import check_network, check_program, check_simulation, drawn, stimuli, subjects
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
-from networks import networks
-from programs import quantized_once, random_program
+from networks import networks, programs
 
 from hgqify.export import compiler
 from hgqify.precision import certify
@@ -33,14 +31,6 @@ fuzzing = settings(
         HealthCheck.function_scoped_fixture,
     ],
 )
-
-
-def programs(*, uniform=False):
-    """Fixed programs beyond what Keras layers give."""
-    seeds, steps = st.integers(0, 2**32 - 1), st.integers(1, 10)
-    return st.builds(
-        lambda seed, n: quantized_once(random_program(np.random.default_rng(seed), n, uniform)), seeds, steps
-    )
 
 
 @fuzzing
