@@ -12,8 +12,8 @@ import tempfile
 import traceback
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "fuzz")]
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "fuzz"))
 
 from check import Tally, check_network, check_program, check_simulation, drawn, stimuli, subjects
 from networks import networks, programs

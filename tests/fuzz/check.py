@@ -221,6 +221,8 @@ def check_simulation(chosen: Sequence[Subject], folder: Path, tally: Tally) -> N
 def drawn(strategy: st.SearchStrategy[Any], count: int, number: int) -> list[Any]:
     """``count`` examples of a strategy, always the same for one ``number``."""
     found: list[Any] = []
+    if not count:
+        return found
 
     @seed(number)
     @settings(

@@ -28,7 +28,7 @@ def chain(*ops) -> Program:
 
 
 def clip_bound_far_below_the_next_lsb():
-    """ap_fixed aborts where it rounds off more bits than a number has: -1/4 has one, and goes to units of 4."""
+    """ap_fixed aborts where more bits are rounded off than a number has: -1/4 has one, in units of 4 none."""
     coarse = quantizer(1, 4, -2, Rounding.RND_ZERO, Overflow.SAT_SYM)
     return chain(quantizer(1, 4, 2), Clip(low=constant(-1, 2), high=None), coarse)
 
