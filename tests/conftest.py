@@ -11,4 +11,6 @@ from hypothesis import HealthCheck, settings
 _common = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("dev", max_examples=100, **_common)
 settings.register_profile("ci", max_examples=250, derandomize=True, print_blob=True, **_common)
+# For `pytest -m fuzz`: a new seed every time, or the one of --hypothesis-seed.
+settings.register_profile("thorough", max_examples=1000, print_blob=True, **_common)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))

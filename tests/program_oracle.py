@@ -45,7 +45,14 @@ def quantize_one(value, k, i, f, rounding, overflow):
     code = round_to(value * Fraction(2) ** f, rounding)
     high = 2 ** (i + f) - 1
     low = -k * 2 ** (i + f)
-    if overflow is Overflow.WRAP:
+    if overflow is Overflow.WRAP_SM:
+        width = k + i + f
+        if not low <= code <= high:
+            sign = floor(value * Fraction(2) ** f) >> width & 1
+            code = code % 2**width
+            code = code if code >> (width - 1) == sign else 2**width - 1 - code
+            code -= sign * 2**width
+    elif overflow is Overflow.WRAP:
         code = (code - low) % 2 ** (k + i + f) + low
     else:
         if overflow is Overflow.SAT_SYM and k and i + f > 0:

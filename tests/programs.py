@@ -1,9 +1,11 @@
 """Random fixed programs, from a seeded generator: every operation, small shapes, odd formats."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from hgqify.fixed import Overflow, Rounding
-from hgqify.precision import Node, Program
+from hgqify.precision import Node, Program, annotate
 from hgqify.precision.ops import (
     Add,
     Clip,
@@ -47,7 +49,8 @@ def quantizer(k=1, i=2, f=3, rounding=Rounding.RND, overflow=Overflow.SAT):
 class Builder:
     """Collects nodes; `add` returns the new node's name."""
 
-    def __init__(self):
+    def __init__(self, uniform=False):
+        self.uniform = uniform
         self.nodes = []
         self.inputs = []
         self.shapes = {}
@@ -65,12 +68,14 @@ class Builder:
         return Program(nodes=tuple(self.nodes), inputs=tuple(self.inputs), outputs=outputs)
 
 
-def random_quantizer(rng, shape, width=7):
+def random_quantizer(rng, shape, width=7, uniform=False):
     """Per tensor, channel or element; now and then zero-width elements, i or f below 0."""
-    size = [(), shape[-1:], shape][rng.integers(3)]
+    size = [(), shape[-1:], shape][0 if uniform else rng.integers(3)]
     k = rng.integers(0, 2, size)
     f = rng.integers(-2, 6, size)
     i = rng.integers(0, width, size) - f + rng.integers(-1, 1)
+    if uniform:  # a type in streams has at least one bit
+        i = np.maximum(i, 1 - k - f)
     return quantizer(k, i, f, ROUNDINGS[rng.integers(len(ROUNDINGS))], OVERFLOWS[rng.integers(3)])
 
 
@@ -79,19 +84,37 @@ def random_constant(rng, shape, bits=5):
     return constant(codes << rng.integers(0, 3), rng.integers(-2, 6))
 
 
-def random_program(rng, steps=8):
-    """A DAG on (height, width, channels) tensors, with all outputs that nobody reads."""
-    b = Builder()
+def random_program(rng, steps=8, uniform=False):
+    """A DAG on (height, width, channels) tensors, with all outputs that nobody reads.
+
+    ``uniform``: every quantizer has one format for its tensor, as streams need.
+    """
+    b = Builder(uniform)
     shape = (int(rng.integers(2, 6)), int(rng.integers(2, 6)), int(rng.integers(1, 4)))
     real = b.add(Input(), (), shape, name="x")
-    pool = [b.add(random_quantizer(rng, shape), (real,), shape) for _ in range(2)]
+    pool = [b.add(random_quantizer(rng, shape, uniform=uniform), (real,), shape) for _ in range(2)]
     for _ in range(steps):
         source = pool[rng.integers(len(pool))]
         pool.append(_step(rng, b, source, pool))
         if rng.random() < 0.4 or b.shapes[pool[-1]] == ():
-            pool[-1] = b.add(random_quantizer(rng, b.shapes[pool[-1]]), (pool[-1],), b.shapes[pool[-1]])
+            narrow = random_quantizer(rng, b.shapes[pool[-1]], uniform=uniform)
+            pool[-1] = b.add(narrow, (pool[-1],), b.shapes[pool[-1]])
     read = {name for node in b.nodes for name in node.inputs}
     return b.program(*(name for name in b.shapes if name not in read))
+
+
+def quantized_once(program):
+    """One quantizer on each input, which all that read the input read instead: hardware has one input."""
+    first = quantizer(1, 5, 6)
+    nodes = []
+    for node in program.nodes:
+        if isinstance(node.op, Input):
+            once = Node(name=f"{node.name}_q", op=first, inputs=(node.name,), shape=node.shape, layer="q")
+            nodes += [node, once]
+            continue
+        renamed = tuple(f"{name}_q" if name in program.inputs else name for name in node.inputs)
+        nodes.append(replace(node, inputs=renamed))
+    return annotate(replace(program, nodes=tuple(nodes)))
 
 
 def _window(rng, shape, dilated=False):
@@ -163,8 +186,8 @@ def _step(rng, b, source, pool):
         other = same[rng.integers(len(same))]
         op = [Add, Subtract, Multiply, Maximum, Minimum][rng.integers(5)]()
         if isinstance(op, Multiply):  # keep widths small
-            source = b.add(random_quantizer(rng, shape, 4), (source,), shape)
-            other = b.add(random_quantizer(rng, shape, 4), (other,), shape)
+            source = b.add(random_quantizer(rng, shape, 4, b.uniform), (source,), shape)
+            other = b.add(random_quantizer(rng, shape, 4, b.uniform), (other,), shape)
         return b.add(op, (source, other), shape)
     if kind == 8:
         low = constant(rng.integers(-9, 3), rng.integers(0, 3)) if rng.random() < 0.7 else None

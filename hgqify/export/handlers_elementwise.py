@@ -95,7 +95,8 @@ def clip(node: Node, context: Context) -> list[LayerSpec]:
     if low == 0 and high is None:
         return [context.spec(node, "Activation", attributes={"activation": "relu", "n_in": n_in})]
     bounds = {name: c for name, c in (("low", op.low), ("high", op.high)) if c is not None}
-    types = {name: constant_type(c) for name, c in bounds.items()}
+    result = context.type_of(node.name)
+    types = {name: constant_type(c).roundable(result) for name, c in bounds.items()}
     zero = HlsType(k=0, i=1, f=0)
     return [
         context.spec(
@@ -119,11 +120,13 @@ def leaky_relu(node: Node, context: Context) -> list[LayerSpec]:
     op = node.op
     if not isinstance(op, ops.LeakyRelu):
         raise TypeError(type(op))
+    held = context.type_of(node.inputs[0])
+    slope = constant_type(op.slope).roundable(context.type_of(node.name), factor=held.integer)
     return [
         context.spec(
             node,
             "LeakyReLU",
-            types={"param": constant_type(op.slope)},
+            types={"param": slope},
             attributes={
                 "activation": "leakyrelu",
                 "activ_param": float(op.slope.values),

@@ -40,6 +40,8 @@ _CASTING = (
     ops.LeakyRelu,
     ops.SumPool,
 )
+# Of these, the ones that assign an operand as it is.
+_CHOOSING = (ops.Maximum, ops.Minimum, ops.Clip, ops.LeakyRelu)
 # Operations that hand values on in hls4ml: their result has the type of their input.
 _HANDING_ON = (ops.Reshape, ops.Repeat)
 
@@ -120,7 +122,7 @@ def make_plan(program: Program, io_type: str) -> Plan:
             alone
             and isinstance(producer.op, _CASTING)
             and not needs_mask(node, found)
-            and not _falls_below(producer, found)
+            and not _falls_below(program, producer, found)
         ):
             absorbed[name] = producer.name
     absorbs = {producer: quantizer for quantizer, producer in absorbed.items()}
@@ -150,15 +152,19 @@ def make_plan(program: Program, io_type: str) -> Plan:
     )
 
 
-def _falls_below(producer: Node, found: QuantizerType) -> bool:
+def _falls_below(program: Program, producer: Node, found: QuantizerType) -> bool:
     """Whether every value of the producer lies below half of the quantizer's least significant bit.
 
-    ``ap_fixed`` aborts where such a number is rounded: its type has fewer bits than are cut off.
+    Or every value of an operand that it assigns as it is. ``ap_fixed`` aborts where such a number is rounded:
+    its type has fewer bits than are cut off.
     """
-    if producer.info is None or found.rounding is Rounding.TRN:
+    if found.rounding is Rounding.TRN:
         return False
-    held = hls_type(produced(producer.info))
-    return held.f - found.uniform().f > held.width
+    assigned = [producer]
+    if isinstance(producer.op, _CHOOSING):
+        assigned += [program.by_name[name] for name in producer.inputs]
+    held = [hls_type(produced(node.info)) for node in assigned if node.info is not None]
+    return any(-type_.integer > found.uniform().f for type_ in held)
 
 
 def _input_type(node: Node, program: Program, types: Mapping[str, QuantizerType]) -> HlsType:

@@ -1,0 +1,296 @@
+"""The families of layers: what each draws, and about how wide its result gets.
+
+A family adds one step (a separable convolution two), or raises `NothingFits`.
+"""
+
+import math
+from typing import Any
+
+from description import Format, Shape, Step
+from drawing import (
+    EXACT,
+    FACTOR_BITS,
+    LARGE,
+    MERGES,
+    TABLES,
+    TERM_BITS,
+    Drawing,
+    Tensor,
+    constant_formats,
+    format_range,
+    rarely,
+    shape_of,
+)  # fmt: skip
+from hypothesis import strategies as st
+
+
+def quantize(d: Drawing) -> None:
+    source = d.pick()
+    iq = d.data()
+    d.add(Step("Quantize", (source,), iq=(iq,)), d.tensors[source].shape, *format_range(iq))
+
+
+def _window(d: Drawing, shape: Shape, *, largest: int = 3) -> dict[str, Any]:
+    """Kernel or pool size, strides and padding that fit the spatial axes."""
+    draw, space = d.draw, shape[:-1]
+    padding = draw(st.sampled_from(["valid", "same"]))
+    size = tuple(draw(st.integers(1, min(largest, s) if padding == "valid" else largest)) for s in space)
+    stride = draw(st.integers(1, 2))
+    return {"size": size, "strides": (stride,) * len(space), "padding": padding}
+
+
+def _linear(d: Drawing, layer: str, source: int, options: dict[str, Any], terms: int) -> None:
+    """A layer with kernel and bias."""
+    draw = d.draw
+    iq, kq = d.quantizers((source,), FACTOR_BITS), draw(constant_formats())
+    if layer == "QBatchNormalization":
+        bq = draw(constant_formats())
+    else:
+        options = options | {"use_bias": not rarely(draw, 3)}
+        bq = draw(constant_formats()) if options["use_bias"] else None
+        activation = draw(st.sampled_from([None, None, *EXACT]))
+        if activation:
+            options["activation"] = activation
+        if activation == "leaky_relu":
+            options["activation_params"] = {"negative_slope": draw(st.sampled_from([0.25, 0.125, -0.5]))}
+    seen = d.seen((source,), iq)
+    top, frac = seen.top + kq.i + kq.spread + math.ceil(math.log2(terms)) + 1, seen.frac + kq.f + kq.spread
+    if bq is not None:
+        top, frac = max(top, bq.i + bq.spread) + 1, max(frac, bq.f + bq.spread)
+    step = Step(
+        layer,
+        (source,),
+        options,
+        iq=iq,
+        kq=kq,
+        bq=bq,
+        oq=d.data() if rarely(draw, 4) else None,
+        weights=draw(st.sampled_from(["random", "random", "sparse", "constant", "zero"])),
+    )
+    plain = {k: v for k, v in options.items() if k not in ("activation", "activation_params")}
+    d.add(step, shape_of(layer, plain, d.tensors[source].shape), top, frac)
+
+
+def dense(d: Drawing) -> None:
+    source = d.pick()
+    _linear(d, "QDense", source, {"units": d.draw(st.integers(1, 4))}, d.tensors[source].shape[-1])
+
+
+def batchnorm(d: Drawing) -> None:
+    source = d.pick()
+    axes = [-1, *range(1, len(d.tensors[source].shape))]
+    _linear(d, "QBatchNormalization", source, {"axis": d.draw(st.sampled_from(axes))}, 1)
+
+
+def conv(d: Drawing) -> None:
+    source = d.pick(lambda t: len(t.shape) > 1)
+    shape = d.tensors[source].shape
+    options = _window(d, shape)
+    rank, channels, size = len(shape) - 1, shape[-1], options.pop("size")
+    if options["strides"] == (1,) * rank and rarely(d.draw, 3):
+        fits = options["padding"] == "same" or all((k - 1) * 2 < s for k, s in zip(size, shape, strict=False))
+        options["dilation_rate"] = 2 if fits else 1
+    if rank == 1 and rarely(d.draw, 4):
+        options["padding"] = "causal"
+    groups = d.draw(st.sampled_from([g for g in (1, 2, 3, 4) if channels % g == 0]))
+    options |= {"filters": groups * d.draw(st.integers(1, 2)), "kernel_size": size}
+    if groups > 1:
+        options["groups"] = groups
+    _linear(d, f"QConv{rank}D", source, options, math.prod(size) * channels // groups)
+
+
+def depthwise(d: Drawing) -> None:
+    source = d.pick(lambda t: len(t.shape) > 1 and t.shape[-1] <= 4)
+    shape = d.tensors[source].shape
+    options = _window(d, shape)
+    rank, size = len(shape) - 1, options.pop("size")
+    if rank == 1:
+        options["strides"] = options["strides"][0]
+    options |= {"kernel_size": size, "depth_multiplier": d.draw(st.integers(1, 2))}
+    if options["depth_multiplier"] * shape[-1] > 6:
+        options["depth_multiplier"] = 1
+    _linear(d, f"QDepthwiseConv{rank}D", source, options, math.prod(size))
+
+
+def separable(d: Drawing) -> None:
+    depthwise(d)
+    source = len(d.tensors) - 1
+    rank = len(d.tensors[source].shape) - 1
+    options = {"filters": d.draw(st.integers(1, 3)), "kernel_size": (1,) * rank}
+    _linear(d, f"QConv{rank}D", source, options, d.tensors[source].shape[-1])
+
+
+def activation(d: Drawing) -> None:
+    source = d.pick()
+    tensor, draw = d.tensors[source], d.draw
+    name = draw(st.sampled_from(["relu", *TABLES, *EXACT]))
+    if name in TABLES:
+        iq = d.data(least=3 if name == "exp" else 0, most=5)
+        iq = Format(i=iq.i, f=iq.f, k=iq.k, rounding=iq.rounding, overflow=iq.overflow, kind=iq.kind)
+        out = draw(constant_formats())
+        oq = Format(i=out.i, f=out.f, rounding=out.rounding, overflow=out.overflow, kind=out.kind)
+        options = {"activation": name, "max_table_bits": 7}
+        d.add(Step("QActivation", (source,), options, iq=(iq,), oq=oq), tensor.shape, 0, 0)
+        return
+    if rarely(draw, 3):
+        slope = draw(st.sampled_from([0.25, 0.5]))
+        layer, options = draw(
+            st.sampled_from(
+                [("ReLU", {}), ("ReLU", {"max_value": 2.0}), ("LeakyReLU", {"negative_slope": slope})]
+            )
+        )
+        d.add(Step(layer, (source,), options), tensor.shape, tensor.top, tensor.frac + 2)
+        return
+    options: dict[str, Any] = {"activation": name}
+    if name == "leaky_relu":
+        options["activation_params"] = {"negative_slope": draw(st.sampled_from([0.25, 0.125, -0.5]))}
+    elif name == "relu" and rarely(draw, 2):
+        options["activation_params"] = {"max_value": draw(st.sampled_from([3.0, 0.75]))}
+    iq = d.quantizers((source,), TERM_BITS)
+    seen = d.seen((source,), iq)
+    oq = d.data() if rarely(draw, 3) else None
+    d.add(Step("QActivation", (source,), options, iq=iq, oq=oq), tensor.shape, seen.top, seen.frac + 3)
+
+
+def merge(d: Drawing) -> None:
+    draw = d.draw
+    name = draw(st.sampled_from(MERGES))
+    first = d.pick()
+    shape = d.tensors[first].shape
+
+    def broadcasts(t: Tensor) -> bool:
+        return len(t.shape) == len(shape) and all(
+            a == b or a == 1 for a, b in zip(t.shape, shape, strict=True)
+        )
+
+    count = 2 if name in ("Subtract",) else draw(st.integers(2, 4 if name != "Multiply" else 3))
+    sources = (first, *(d.pick(broadcasts, like=first) for _ in range(count - 1)))
+    sources = tuple(draw(st.permutations(sources)))
+    product = name == "Multiply"
+    iq = d.quantizers(sources, 7 if product else TERM_BITS, needed=name == "Average" and rarely(draw, 2))
+    layer = f"Q{name}" if iq or name == "Average" else draw(st.sampled_from([f"Q{name}", name]))
+    seen = d.seen(sources, iq)
+    oq = d.data() if layer.startswith("Q") and rarely(draw, 4) else None
+    top, frac = seen.top + 2, seen.frac + (14 if name == "Average" else 0)
+    if product:
+        top, frac = seen.top * count, seen.frac * count
+    d.add(Step(layer, sources, iq=iq, oq=oq), shape, top, frac)
+
+
+def concatenate(d: Drawing) -> None:
+    first = d.pick(lambda t: t.size <= LARGE)
+    shape = d.tensors[first].shape
+    axis = d.draw(st.integers(0, len(shape) - 1).map(lambda n: len(shape) - 1 - n))
+
+    def fits(t: Tensor) -> bool:
+        return (
+            len(t.shape) == len(shape)
+            and t.size <= LARGE
+            and all(a == b for n, (a, b) in enumerate(zip(t.shape, shape, strict=True)) if n != axis)
+        )
+
+    sources = (first, *(d.pick(fits, like=first) for _ in range(d.draw(st.integers(1, 2)))))
+    seen = d.seen(sources, ())
+    options = {"axis": axis + 1}
+    out = shape_of("Concatenate", options, *(d.tensors[n].shape for n in sources))
+    d.add(Step("Concatenate", sources, options), out, seen.top, seen.frac)
+
+
+def pooling(d: Drawing) -> None:
+    draw = d.draw
+    source = d.pick(lambda t: len(t.shape) > 1)
+    shape = d.tensors[source].shape
+    rank, kind = len(shape) - 1, draw(st.sampled_from(["Max", "Average"]))
+    if rarely(draw, 3):
+        layer, options = f"QGlobal{kind}Pooling{rank}D", {"keepdims": draw(st.booleans())}
+        count = math.prod(shape[:-1])
+    else:
+        options = _window(d, shape)
+        options["pool_size"] = options.pop("size")
+        if rarely(draw, 2):
+            options.pop("strides")
+        if rank == 1:
+            options = {k: v[0] if isinstance(v, tuple) else v for k, v in options.items()}
+        layer = f"Q{kind}Pooling{rank}D"
+        count = math.prod(options["pool_size"]) if rank > 1 else options["pool_size"]
+    iq = d.quantizers((source,), FACTOR_BITS if kind == "Average" else TERM_BITS)
+    if kind == "Max" and not iq and rarely(draw, 2):
+        layer = layer.removeprefix("Q")
+    seen = d.seen((source,), iq)
+    oq = d.data() if layer.startswith("Q") and rarely(draw, 4) else None
+    average = kind == "Average" and count > 1
+    top, frac = seen.top + average, seen.frac + (0 if not average else int(math.log2(count)) + 12)
+    d.add(Step(layer, (source,), options, iq=iq, oq=oq), shape_of(layer, options, shape), top, frac)
+
+
+def structure(d: Drawing) -> None:
+    """Layers that move values."""
+    draw = d.draw
+    source = d.pick(lambda t: t.size <= LARGE)
+    tensor = d.tensors[source]
+    shape, rank = tensor.shape, len(tensor.shape)
+    pairs = st.tuples(st.integers(0, 1), st.integers(0, 1))
+    names = ["Reshape", "RepeatVector"] if rank == 1 else ["Flatten", "Reshape", "Permute"]
+    if rank > 1:
+        names += ["ZeroPadding", "Cropping", "UpSampling"]
+    name = draw(st.sampled_from(names))
+    options: dict[str, Any] = {}
+    if name == "Reshape":
+        options["target_shape"] = draw(st.sampled_from(_reshapes(shape)))
+    elif name == "RepeatVector":
+        options["n"] = draw(st.integers(1, 3))
+    elif name == "Permute":
+        options["dims"] = tuple(draw(st.permutations(range(1, rank + 1))))
+    elif name == "ZeroPadding":
+        amounts = tuple(draw(pairs) for _ in shape[:-1])
+        options["padding"] = amounts[0] if rank == 2 else amounts
+    elif name == "Cropping":
+        amounts = tuple(draw(pairs) for _ in shape[:-1])
+        amounts = tuple(a if sum(a) < s else (0, 0) for a, s in zip(amounts, shape, strict=False))
+        options["cropping"] = amounts[0] if rank == 2 else amounts
+    elif name == "UpSampling":
+        amounts = tuple(draw(st.integers(1, 2)) for _ in shape[:-1])
+        options["size"] = amounts[0] if rank == 2 else amounts
+    if name in ("ZeroPadding", "Cropping", "UpSampling"):
+        name = f"{name}{rank - 1}D"
+    out = tuple(options["target_shape"]) if name == "Reshape" else shape_of(name, options, shape)
+    d.add(Step(name, (source,), options), out, tensor.top, tensor.frac)
+
+
+def _reshapes(shape: Shape) -> list[Shape]:
+    """Shapes of as many elements."""
+    size, found = math.prod(shape), [(math.prod(shape),), (*shape[1:], shape[0])]
+    found += [(n, size // n) for n in (1, 2, 3) if size % n == 0]
+    found += [(2, size // 4, 2)] if size % 4 == 0 else []
+    return [s for s in found if s != shape] or [shape]
+
+
+def again(d: Drawing) -> None:
+    """A layer called a second time, on a tensor of the same shape."""
+    shared = [n for n, step in enumerate(d.steps) if step.kq is not None or step.layer == "QActivation"]
+    if not shared:
+        return quantize(d)
+    n = d.draw(st.sampled_from(shared[::-1]))
+    first = d.steps[n]
+    base = len(d.tensors) - len(d.steps)
+    shape, out = d.tensors[first.inputs[0]].shape, d.tensors[base + n]
+    source = d.pick(lambda t: t.shape == shape, like=first.inputs[0])
+    while d.steps[n].again is not None:
+        n = d.steps[n].again
+    wider = max(0, d.tensors[source].top - d.tensors[first.inputs[0]].top) if not first.iq else 0
+    finer = max(0, d.tensors[source].frac - d.tensors[first.inputs[0]].frac) if not first.iq else 0
+    return d.add(Step(inputs=(source,), again=n), out.shape, out.top + wider, out.frac + finer)
+
+
+def on_input(d: Drawing) -> None:
+    """A quantized layer straight on a model input."""
+    source = d.draw(st.sampled_from([n for n, real in enumerate(d.real) if real]))
+    shape, iq = d.tensors[source].shape, d.data()
+    if rarely(d.draw, 2):
+        d.add(Step("QActivation", (source,), {"activation": "relu"}, iq=(iq,)), shape, *format_range(iq))
+    else:
+        kq = d.draw(constant_formats())
+        options = {"units": 2, "use_bias": False}
+        top, frac = format_range(iq)
+        step = Step("QDense", (source,), options, iq=(iq,), kq=kq)
+        d.add(step, (*shape[:-1], 2), top + kq.i + kq.spread + 3, frac + kq.f + kq.spread)

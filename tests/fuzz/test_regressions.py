@@ -1,0 +1,76 @@
+"""Every defect that fuzzing found, as the smallest network or program that showed it."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from batch_csim import simulate_each
+from check import stimuli
+from programs import Builder, constant, quantizer
+
+from hgqify.export import ProjectOptions, compiler
+from hgqify.fixed import Overflow, Rounding
+from hgqify.precision import Program, annotate
+from hgqify.precision.ops import Clip, Input, LeakyRelu, Maximum
+from hgqify.reference import run
+
+SHAPE = (4,)
+
+
+def chain(*ops) -> Program:
+    """One operation behind the other, on tensors of one shape."""
+    b = Builder()
+    names = [b.add(Input(), (), SHAPE, name="x")]
+    for op in ops:
+        names.append(b.add(op, (names[-1],), SHAPE))
+    assert all(a != z for a, z in pairwise(names))
+    return annotate(b.program(names[-1]))
+
+
+def clip_bound_far_below_the_next_lsb():
+    """ap_fixed aborts where more bits are rounded off than a number has: -1/4 has one, in units of 4 none."""
+    coarse = quantizer(1, 4, -2, Rounding.RND_ZERO, Overflow.SAT_SYM)
+    return chain(quantizer(1, 4, 2), Clip(low=constant(-1, 2), high=None), coarse)
+
+
+def leaky_product_far_below_the_next_lsb():
+    """As above: the product of a narrow number and a slope of one bit."""
+    return chain(quantizer(1, -1, 4), LeakyRelu(slope=constant(1, 3)), quantizer(1, 1, 1))
+
+
+def narrow_operand_of_maximum_far_below_the_next_lsb():
+    """As above: maximum assigns the operand that is larger, and one of them is narrow."""
+    b = Builder()
+    x, y = (b.add(Input(), (), SHAPE, name=name) for name in ("x", "y"))
+    narrow = b.add(quantizer(0, -3, 4), (x,), SHAPE)
+    wide = b.add(quantizer(1, 3, 2), (y,), SHAPE)
+    larger = b.add(Maximum(), (narrow, wide), SHAPE)
+    return annotate(b.program(b.add(quantizer(1, 3, 1), (larger,), SHAPE)))
+
+
+SIMULATED = [
+    (clip_bound_far_below_the_next_lsb, "io_parallel"),
+    (clip_bound_far_below_the_next_lsb, "io_stream"),
+    (leaky_product_far_below_the_next_lsb, "io_parallel"),
+    (narrow_operand_of_maximum_far_below_the_next_lsb, "io_parallel"),
+]
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    """Outputs of all of them, or what went wrong: they are compiled together."""
+    jobs = []
+    for make, io_type in SIMULATED:
+        program = make()
+        jobs.append((program, ProjectOptions(io_type=io_type), stimuli(program, 0)))
+    return dict(zip(SIMULATED, simulate_each(jobs, tmp_path_factory.mktemp("hls")), strict=True))
+
+
+@pytest.mark.skipif(compiler() is None, reason="C simulation needs g++")
+@pytest.mark.parametrize(("make", "io_type"), SIMULATED)
+def test_c_simulation(make, io_type, simulated):
+    program, found = make(), simulated[(make, io_type)]
+    assert not isinstance(found, str), found
+    for a, b in zip(run(program, list(stimuli(program, 0))).values, found, strict=True):
+        np.testing.assert_array_equal(b.reshape(a.shape), a)
+        assert len(np.unique(a)) > 1
