@@ -11,7 +11,7 @@ from programs import Builder, constant, quantizer
 from hgqify.export import ProjectOptions, compiler
 from hgqify.fixed import Overflow, Rounding
 from hgqify.precision import Program, annotate
-from hgqify.precision.ops import Clip, Input, LeakyRelu, Maximum
+from hgqify.precision.ops import Clip, Concatenate, Input, LeakyRelu, Maximum
 from hgqify.reference import run
 
 SHAPE = (4,)
@@ -48,7 +48,19 @@ def narrow_operand_of_maximum_far_below_the_next_lsb():
     return annotate(b.program(b.add(quantizer(1, 3, 1), (larger,), SHAPE)))
 
 
+def everything_rounds_to_zero():
+    """As above: a quantizer that nothing survives still rounds, at its own place."""
+    b = Builder()
+    x = b.add(Input(), (), SHAPE, name="x")
+    fine = b.add(quantizer(1, -1, 4), (x,), SHAPE)
+    coarse = b.add(quantizer(0, 6, -2, Rounding.RND_CONV, Overflow.SAT_SYM), (fine,), SHAPE)
+    other = b.add(quantizer(0, 2, 2, Rounding.RND_ZERO), (fine,), SHAPE)
+    return annotate(b.program(b.add(Concatenate(axis=0), (coarse, other), (8,))))
+
+
 SIMULATED = [
+    (everything_rounds_to_zero, "io_parallel"),
+    (everything_rounds_to_zero, "io_stream"),
     (clip_bound_far_below_the_next_lsb, "io_parallel"),
     (clip_bound_far_below_the_next_lsb, "io_stream"),
     (leaky_product_far_below_the_next_lsb, "io_parallel"),
