@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from stored import stored
 
+from hgqify.export.backends import BACKENDS
 from hgqify.export.context import Context, renamed
 from hgqify.export.kernels import register
 from hgqify.export.plan import Plan, prepare
@@ -138,7 +139,7 @@ def _padding_pool(node: Node, op: MaxPool, context: Context) -> LayerSpec:
 def their_layers(plan: Plan) -> list[LayerSpec]:
     """Every node as hls4ml's own kind of layer, no quantizer absorbed."""
     tensors: dict[str, str] = {}
-    context = Context(plan=plan, tensors=tensors)
+    context = Context(plan=plan, backend=BACKENDS["Vitis"], tensors=tensors)
     layers: list[LayerSpec] = []
     for node in plan.program.nodes:
         if isinstance(node.op, Quantize):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -116,12 +116,16 @@ def print_program(program: Program, io_type: str, *, backend: Backend = BACKENDS
             f"{len(problems)} operation(s) cannot be exported with {io_type} for {backend.name}:\n  "
             + "\n  ".join(problems)
         )
-    roots = [_root(name, plan) for name in program.outputs]
+    arrays = _arrays(layers, streams=plan.streams)
+    roots = [arrays[tensors[name]] for name in program.outputs]
+    ports = {tensors[name] for name in program.inputs}
+    read = {
+        arrays[source] for spec in layers for source in spec.inputs if arrays[spec.name] != arrays[source]
+    }
     outputs = []
     for position, name in enumerate(program.outputs):
-        alone = roots.count(roots[position]) == 1 and not isinstance(
-            program.by_name[roots[position]].op, ops.Input
-        )
+        root = roots[position]
+        alone = roots.count(root) == 1 and root not in ports and root not in read
         outputs.append(_output(name, position, tensors, layers, context, alone=alone))
     return Printed(
         layers=tuple(layers),
@@ -147,14 +151,17 @@ def _too_many_readers(program: Program) -> list[str]:
     ]
 
 
-def _root(name: str, plan: Plan) -> str:
-    """The node whose array the firmware hands out for ``name``: hls4ml drops a last reshape of an array."""
-    node = plan.program.by_name[name]
-    if name in plan.absorbed:
-        return _root(plan.absorbed[name], plan)
-    if isinstance(node.op, ops.Reshape) and not plan.streams:
-        return _root(node.inputs[0], plan)
-    return name
+def _arrays(layers: Iterable[LayerSpec], *, streams: bool) -> dict[str, str]:
+    """For every tensor the one whose array it is: hls4ml drops reshapes of arrays, and casts to the same."""
+    found: dict[str, str] = {}
+    held: dict[str, HlsType] = {}
+    for spec in layers:
+        held[spec.name] = spec.types["result"]
+        source = spec.inputs[0] if spec.inputs else spec.name
+        cast = spec.kind == "Activation" and spec.attributes["activation"] == "linear"
+        dropped = (cast and held[source] == held[spec.name]) or (spec.kind == "Reshape" and not streams)
+        found[spec.name] = found[source] if dropped else spec.name
+    return found
 
 
 def _output(
@@ -172,7 +179,7 @@ def _output(
     own, one bit wider so that hls4ml keeps it apart from the tensor the consumers read.
     """
     tensor = tensors[name]
-    if alone and not any(tensor == other for spec in layers for other in spec.inputs):
+    if alone:
         return tensor
     held = context.type_of(name)
     wider = HlsType(k=held.k, i=held.i + 1, f=held.f)

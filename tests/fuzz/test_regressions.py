@@ -11,7 +11,7 @@ from programs import Builder, constant, quantizer
 from hgqify.export import ProjectOptions, compiler
 from hgqify.fixed import Overflow, Rounding
 from hgqify.precision import Program, annotate
-from hgqify.precision.ops import Clip, Concatenate, Input, LeakyRelu, Maximum
+from hgqify.precision.ops import Clip, Concatenate, Input, LeakyRelu, Maximum, ScaleShift
 from hgqify.reference import run
 
 SHAPE = (4,)
@@ -58,7 +58,14 @@ def everything_rounds_to_zero():
     return annotate(b.program(b.add(Concatenate(axis=0), (coarse, other), (8,))))
 
 
+def output_that_is_the_input_again():
+    """hls4ml drops a cast to the same type, and the output is the input's port: the C++ declares it twice."""
+    return chain(quantizer(1, 2, 5, Rounding.TRN, Overflow.WRAP), ScaleShift(scale=constant(1), shift=None))
+
+
 SIMULATED = [
+    (output_that_is_the_input_again, "io_parallel"),
+    (output_that_is_the_input_again, "io_stream"),
     (everything_rounds_to_zero, "io_parallel"),
     (everything_rounds_to_zero, "io_stream"),
     (clip_bound_far_below_the_next_lsb, "io_parallel"),
