@@ -56,7 +56,7 @@ def networks(draw: Draw, *, uniform: bool = False, most: int = 7) -> Network:
         d.tensors.append(Tensor(shape, 0, 0))
         d.real.append(True)
     for n, shape in enumerate(inputs):
-        iq = draw(formats(uniform=uniform or not rarely(draw, 4)))
+        iq = draw(formats(uniform=uniform or not rarely(draw, 4), wide=d.wide))
         d.add(Step("Quantize", (n,), iq=(iq,)), shape, *format_range(iq))
     for _ in range(draw(st.integers(1, most))):
         spatial = any(len(t.shape) > 1 for t in d.tensors)
