@@ -90,8 +90,8 @@ def max_pool(node: Node, context: Context) -> list[LayerSpec]:
     specs: list[LayerSpec] = []
     source, padding = context.tensors[in_name], op.padding
     if zeros:
-        pad = _pad_spec(node, in_shape, op.padding, context)
-        specs.append(renamed(pad, name=f"{pad.name}_pad", node=None))
+        pad = pad_before(node, op.padding, context)
+        specs.append(pad)
         source, in_shape = specs[0].name, tuple(pad.attributes["shape"])
         padding = ((0, 0),) * rank
     # A single window may take any stride; hls4ml's streams want its own width, as long as no second fits.
@@ -126,6 +126,14 @@ def max_pool(node: Node, context: Context) -> list[LayerSpec]:
         node, f"MaxPooling{rank}D", types={"accum": context.type_of(in_name).plain()}, attributes=attributes
     )
     return [*specs, renamed(pool, inputs=(source,))]
+
+
+def pad_before(node: Node, padding: tuple[tuple[int, int], ...], context: Context) -> LayerSpec:
+    """Zero padding of a node's input, as a layer of its own before the node's."""
+    (name,) = node.inputs
+    pad = _pad_spec(node, context.shape_of(name), padding, context)
+    types = {"result": context.type_of(name).plain()}
+    return renamed(pad, name=f"{pad.name}_pad", types=types, node=None)
 
 
 def _pad_spec(

@@ -11,7 +11,7 @@ from programs import Builder, constant, quantizer
 from hgqify.export import ProjectOptions, compiler
 from hgqify.fixed import Overflow, Rounding
 from hgqify.precision import Program, annotate
-from hgqify.precision.ops import Clip, Input, LeakyRelu, Maximum
+from hgqify.precision.ops import Clip, Conv, Input, LeakyRelu, Maximum
 from hgqify.reference import run
 
 SHAPE = (4,)
@@ -48,11 +48,23 @@ def narrow_operand_of_maximum_far_below_the_next_lsb():
     return annotate(b.program(b.add(quantizer(1, 3, 1), (larger,), SHAPE)))
 
 
+def padded_convolution_is_not_the_first_reader():
+    """hls4ml put the zeros of a streamed 'same' convolution before whoever reads its input first."""
+    b = Builder()
+    x = b.add(Input(), (), (4, 2), name="x")
+    q = b.add(quantizer(1, 2, 1), (x,), (4, 2))
+    common = {"bias": None, "strides": (1,), "dilation": (1,), "groups": 1}
+    point = Conv(kernel=constant(np.ones((1, 2, 3))), padding=((0, 0),), **common)
+    same = Conv(kernel=constant(np.arange(12).reshape(3, 2, 2)), padding=((1, 1),), **common)
+    return annotate(b.program(b.add(point, (q,), (4, 3)), b.add(same, (q,), (4, 2))))
+
+
 SIMULATED = [
     (clip_bound_far_below_the_next_lsb, "io_parallel"),
     (clip_bound_far_below_the_next_lsb, "io_stream"),
     (leaky_product_far_below_the_next_lsb, "io_parallel"),
     (narrow_operand_of_maximum_far_below_the_next_lsb, "io_parallel"),
+    (padded_convolution_is_not_the_first_reader, "io_stream"),
 ]
 
 
