@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from hgqify.errors import ExportError
-from hgqify.export.context import Context
+from hgqify.export.context import Context, renamed
 from hgqify.export.expand import ungroup
+from hgqify.export.handlers_shape import pad_before
 from hgqify.export.spec import LayerSpec
 from hgqify.export.types import HlsType, constant_type
 from hgqify.precision import ops
@@ -108,6 +109,10 @@ def _conv(node: Node, op: ops.Conv, context: Context) -> list[LayerSpec]:
         codes = ungroup(codes, op.groups)
     if context.plan.streams:
         codes, op = _two_rows(codes, op, in_shape, node.shape, pointwise=not depthwise)
+    # In one dimension hls4ml puts its layer of zeros before the tensor's first reader, whoever that is.
+    pads = [pad_before(node, op.padding, context)] if context.plan.streams and np.any(op.padding) else []
+    if pads:
+        op, in_shape = replace(op, padding=((0, 0),) * rank), tuple(pads[0].attributes["shape"])
     values = codes * 2.0**-op.kernel.frac
     bias, bias_type = _bias(op.bias, filters)
     attributes: dict[str, Any] = {
@@ -123,14 +128,13 @@ def _conv(node: Node, op: ops.Conv, context: Context) -> list[LayerSpec]:
         attributes["depth_multiplier"] = 1
     else:
         attributes["weight_data"] = values
-    return [
-        context.spec(
-            node,
-            f"{'Depthwise' if depthwise else ''}Conv{rank}D",
-            types={"accum": context.accumulator(node), "weight": constant_type(op.kernel), "bias": bias_type},
-            attributes=attributes,
-        )
-    ]
+    spec = context.spec(
+        node,
+        f"{'Depthwise' if depthwise else ''}Conv{rank}D",
+        types={"accum": context.accumulator(node), "weight": constant_type(op.kernel), "bias": bias_type},
+        attributes=attributes,
+    )
+    return [*pads, renamed(spec, inputs=(pads[0].name,))] if pads else [spec]
 
 
 def _two_rows(

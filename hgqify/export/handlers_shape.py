@@ -206,6 +206,14 @@ def _shifted(
     return renamed(spec, inputs=(source,))
 
 
+def pad_before(node: Node, padding: tuple[tuple[int, int], ...], context: Context) -> LayerSpec:
+    """Zero padding of a node's input, as a layer of its own before the node's."""
+    (name,) = node.inputs
+    pad = _pad_spec(node, context.shape_of(name), padding, context)
+    types = {"result": context.type_of(name).plain()}
+    return renamed(pad, name=f"{pad.name}_pad", types=types, node=None)
+
+
 def _pad_spec(
     node: Node, in_shape: tuple[int, ...], padding: tuple[tuple[int, int], ...], context: Context
 ) -> LayerSpec:

@@ -11,7 +11,7 @@ from programs import Builder, constant, quantizer
 from hgqify.export import ProjectOptions, compiler
 from hgqify.fixed import Overflow, Rounding
 from hgqify.precision import Program, annotate
-from hgqify.precision.ops import Clip, Concatenate, Input, LeakyRelu, Maximum, ScaleShift
+from hgqify.precision.ops import Clip, Concatenate, Conv, Input, LeakyRelu, Maximum, ScaleShift
 from hgqify.reference import run
 
 SHAPE = (4,)
@@ -63,6 +63,17 @@ def output_that_is_the_input_again():
     return chain(quantizer(1, 2, 5, Rounding.TRN, Overflow.WRAP), ScaleShift(scale=constant(1), shift=None))
 
 
+def padded_convolution_is_not_the_first_reader():
+    """hls4ml put the zeros of a streamed 'same' convolution before whoever reads its input first."""
+    b = Builder()
+    x = b.add(Input(), (), (4, 2), name="x")
+    q = b.add(quantizer(1, 2, 1), (x,), (4, 2))
+    common = {"bias": None, "strides": (1,), "dilation": (1,), "groups": 1}
+    point = Conv(kernel=constant(np.ones((1, 2, 3))), padding=((0, 0),), **common)
+    same = Conv(kernel=constant(np.arange(12).reshape(3, 2, 2)), padding=((1, 1),), **common)
+    return annotate(b.program(b.add(point, (q,), (4, 3)), b.add(same, (q,), (4, 2))))
+
+
 SIMULATED = [
     (output_that_is_the_input_again, "io_parallel"),
     (output_that_is_the_input_again, "io_stream"),
@@ -72,6 +83,7 @@ SIMULATED = [
     (clip_bound_far_below_the_next_lsb, "io_stream"),
     (leaky_product_far_below_the_next_lsb, "io_parallel"),
     (narrow_operand_of_maximum_far_below_the_next_lsb, "io_parallel"),
+    (padded_convolution_is_not_the_first_reader, "io_stream"),
 ]
 
 
