@@ -43,8 +43,8 @@ def make_models(folder: Path) -> None:
         layers.LayerNormalization(name="norm"),
         layers.Conv1DTranspose(2, 2, name="up", activation="relu"),
     ).save(folder / "refused.keras")
-    sequential(keras.Input((3, 3, 3, 1)), layers.Conv3D(2, 2, name="volume"), layers.Flatten()).save(
-        folder / "volume.keras"
+    sequential(keras.Input((7, 7, 1)), layers.MaxPooling2D(3, 2, name="overlap"), layers.Flatten()).save(
+        folder / "overlap.keras"
     )
     a, b = keras.Input((4,), name="a"), keras.Input((2,), name="b")
     keras.Model([a, b], layers.Dense(2)(layers.Concatenate()([a, b]))).save(folder / "two.keras")
@@ -62,7 +62,7 @@ def make_data(folder: Path) -> None:
     arrays = {
         "x": x,
         "wrong": x[:, :3],
-        "volumes": np.ones((5, 3, 3, 3, 1), np.float32),
+        "images": np.ones((5, 7, 7, 1), np.float32),
         "image": x.reshape(-1, 4, 1),
         "empty": x[:0],
         "nan": changed(np.nan),
@@ -204,10 +204,10 @@ def test_all_refused_layers_at_once_with_a_remedy_each(refused: Callable[[str], 
 
 
 def test_what_cannot_be_exported_is_refused_before_the_training(refused: Callable[[str], str]) -> None:
-    *progress, first, second = refused("volume.keras --calib volumes.npy").splitlines()
+    *progress, first, second = refused("overlap.keras --calib images.npy --io-type io_stream").splitlines()
     assert all(line.startswith("calibrate") for line in progress)
-    assert first == "Error: 1 operation(s) cannot be exported with io_parallel:"
-    assert second.strip().startswith("volume: hls4ml has no convolution over 3 spatial axes")
+    assert first == "Error: 1 operation(s) cannot be exported with io_stream for Vitis:"
+    assert second.strip().startswith("overlap: hls4ml streams pool only in windows as large")
 
 
 @pytest.mark.parametrize(
