@@ -40,7 +40,7 @@ _CASTING = (
     ops.SumPool,
 )
 # Operations that hand values on in hls4ml: their result has the type of their input.
-_HANDING_ON = (ops.Reshape, ops.Repeat)
+_HANDING_ON = (ops.Reshape, ops.Transpose, ops.Pad, ops.Crop, ops.Repeat)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

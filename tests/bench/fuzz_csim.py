@@ -14,7 +14,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from fuzz_programs import quantized_once
+from fuzz_programs import quantized_once, wrapping_ends
 from programs import random_program
 
 from hgqify.errors import ExportError
@@ -30,7 +30,10 @@ def main() -> int:
     options = parser.parse_args()
     codes = differing = simulated = refused = 0
     for seed in range(options.seed, options.seed + options.programs):
-        program = quantized_once(random_program(np.random.default_rng(seed), options.nodes))
+        rng = np.random.default_rng(seed)
+        program = random_program(rng, options.nodes)
+        # Behind every second one, wrapping quantizers: then bits that nobody sees are not stored.
+        program = quantized_once(wrapping_ends(rng, program) if seed % 2 else program)
         inputs = random_inputs(program, options.samples, seed=seed)
         for io_type in ("io_parallel", "io_stream"):
             with tempfile.TemporaryDirectory() as scratch:
