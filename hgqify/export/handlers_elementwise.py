@@ -6,10 +6,11 @@ import numpy as np
 
 from hgqify.errors import ExportError
 from hgqify.export.context import Context, renamed
+from hgqify.export.operands import missing_bits
 from hgqify.export.quantizer_types import QuantizerType
 from hgqify.export.spec import LayerSpec
 from hgqify.export.types import HlsType, constant_type
-from hgqify.fixed import Rounding, requantize
+from hgqify.fixed import requantize
 from hgqify.precision import ops
 from hgqify.precision.ops import Constant
 from hgqify.precision.program import Node
@@ -60,8 +61,8 @@ def quantize(node: Node, context: Context) -> list[LayerSpec]:
 def _wide_enough(node: Node, found: QuantizerType, context: Context, spec: LayerSpec) -> list[LayerSpec]:
     """``ap_fixed`` aborts on rounding off more bits than its operand has: then widen the operand first."""
     held = context.type_of(node.inputs[0])
-    missing = held.f - found.coarsest - held.width
-    if found.rounding is Rounding.TRN or missing <= 0:
+    missing = missing_bits(held, found.rounding, found.coarsest)
+    if missing <= 0:
         return [spec]
     wider = HlsType(k=held.k, i=held.i + missing, f=held.f)
     widened = renamed(

@@ -16,12 +16,13 @@ import numpy as np
 from hgqify.errors import ExportError
 from hgqify.export.expand import expand
 from hgqify.export.hoist import hoist_quantizers
+from hgqify.export.operands import missing_bits, operands
 from hgqify.export.quantizer_types import QuantizerType, quantize_of, quantizer_type
 from hgqify.export.types import HlsType
 from hgqify.fixed import Format, Overflow, Rounding
 from hgqify.precision import ops
 from hgqify.precision.backward import requests
-from hgqify.precision.minimal import formats, produced
+from hgqify.precision.minimal import formats
 from hgqify.precision.program import Node, Program
 from hgqify.precision.trim import trim
 
@@ -40,10 +41,8 @@ _CASTING = (
     ops.LeakyRelu,
     ops.SumPool,
 )
-# Of these, the ones that assign an operand as it is.
-_CHOOSING = (ops.Maximum, ops.Minimum, ops.Clip, ops.LeakyRelu)
 # Operations that hand values on in hls4ml: their result has the type of their input.
-_HANDING_ON = (ops.Reshape, ops.Repeat)
+_HANDING_ON = (ops.Reshape, ops.Transpose, ops.Pad, ops.Crop, ops.Repeat)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -113,26 +112,18 @@ def make_plan(program: Program, io_type: str) -> Plan:
         for node in program.nodes
         if isinstance(node.op, ops.Quantize)
     }
+    sums = {
+        name: hls_type(found.accumulator) for name, found in minimal.items() if found.accumulator is not None
+    }
     absorbed: dict[str, str] = {}
-    for name, found in quantizers.items():
-        node = program.by_name[name]
-        producer = program.by_name[node.inputs[0]]
-        alone = len(program.consumers[producer.name]) == 1 and producer.name not in program.outputs
-        if (
-            alone
-            and isinstance(producer.op, _CASTING)
-            and not needs_mask(node, found)
-            and not _falls_below(program, producer, found)
-        ):
-            absorbed[name] = producer.name
-    absorbs = {producer: quantizer for quantizer, producer in absorbed.items()}
-
     result: dict[str, HlsType] = {}
     for node in program.nodes:
+        reader = _only_reader(node, program)
         if node.name in absorbed:
             result[node.name] = result[absorbed[node.name]]
-        elif node.name in absorbs:
-            result[node.name] = quantizers[absorbs[node.name]].uniform()
+        elif reader is not None and _absorbs(node, reader, quantizers.get(reader.name), result, sums):
+            absorbed[reader.name] = node.name
+            result[node.name] = quantizers[reader.name].uniform()
         elif isinstance(node.op, ops.Input):
             result[node.name] = _input_type(node, program, quantizers)
         elif isinstance(node.op, _HANDING_ON):
@@ -141,30 +132,34 @@ def make_plan(program: Program, io_type: str) -> Plan:
             result[node.name] = quantizers[node.name].uniform()
         else:
             result[node.name] = hls_type(minimal[node.name].result)
-    sums = {name: found.accumulator for name, found in minimal.items() if found.accumulator is not None}
     return Plan(
         program=program,
         result=result,
-        accumulator={name: hls_type(found) for name, found in sums.items()},
+        accumulator=sums,
         quantizers=quantizers,
         absorbed=absorbed,
         io_type=io_type,
     )
 
 
-def _falls_below(program: Program, producer: Node, found: QuantizerType) -> bool:
-    """Whether every value of the producer lies below half of the quantizer's least significant bit.
+def _only_reader(node: Node, program: Program) -> Node | None:
+    """The node that alone reads another one, None if there are others or the model's output is one."""
+    readers = program.consumers[node.name]
+    return readers[0] if len(readers) == 1 and node.name not in program.outputs else None
 
-    Or every value of an operand that it assigns as it is. ``ap_fixed`` aborts where such a number is rounded:
-    its type has fewer bits than are cut off.
-    """
-    if found.rounding is Rounding.TRN:
+
+def _absorbs(
+    producer: Node,
+    reader: Node,
+    found: QuantizerType | None,
+    result: Mapping[str, HlsType],
+    sums: Mapping[str, HlsType],
+) -> bool:
+    """Whether the assignment at the end of a kernel can do what its reader, if a quantizer, does."""
+    if found is None or needs_mask(reader, found) or not isinstance(producer.op, _CASTING):
         return False
-    assigned = [producer]
-    if isinstance(producer.op, _CHOOSING):
-        assigned += [program.by_name[name] for name in producer.inputs]
-    held = [hls_type(produced(node.info)) for node in assigned if node.info is not None]
-    return any(-type_.integer > found.uniform().f for type_ in held)
+    frac = found.uniform().f
+    return all(missing_bits(held, found.rounding, frac) <= 0 for held in operands(producer, result, sums))
 
 
 def _input_type(node: Node, program: Program, types: Mapping[str, QuantizerType]) -> HlsType:

@@ -38,7 +38,7 @@ class QuantizerType:
 
     @property
     def coarsest(self) -> int:
-        """Least fractional bits of any element that is not always zero; of all, if all are."""
+        """Least fractional bits that any element is rounded to."""
         if not self.bits.alive.any():
             return self.zero_frac
         return int(np.min(self.bits.f, initial=1 << 20, where=self.bits.alive))

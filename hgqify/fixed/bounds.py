@@ -17,7 +17,7 @@ IntLike = int | np.integer | npt.NDArray[np.integer] | npt.NDArray[np.bool_]
 
 
 def integers(value: object, name: str) -> IntArray:
-    """``value`` as an int64 array; floats are refused, whole or not."""
+    """``value`` as an int64 array, itself if it is one; floats are refused, whole or not."""
     array = np.asarray(value)
     if array.dtype.kind not in "iub":
         raise PrecisionError(
@@ -25,7 +25,7 @@ def integers(value: object, name: str) -> IntArray:
             received=f"dtype {array.dtype}",
             remedy="round and cast it to int64 first",
         )
-    return array.astype(np.int64)
+    return array.astype(np.int64, copy=False)
 
 
 def format_parts(k: IntLike, i: IntLike, f: IntLike) -> tuple[IntArray, IntArray, IntArray]:

@@ -81,20 +81,21 @@ def make_info(
     """
     low = np.broadcast_to(np.asarray(low, dtype=np.int64), shape)
     high = np.broadcast_to(np.asarray(high, dtype=np.int64), shape)
-    step = np.minimum(np.broadcast_to(np.asarray(step, dtype=np.int64), shape), frac)
-    check_bits(
-        max(float(np.max(np.abs(low), initial=0)), float(np.max(np.abs(high), initial=0))), where, "it"
-    )
-    step = np.where(low == high, np.minimum(step, frac - trailing_zeros(low)), step)
+    step = np.asarray(np.minimum(np.broadcast_to(np.asarray(step, dtype=np.int64), shape), frac))
+    # Bounds are ordered: the ends tell the largest magnitude without an array of magnitudes.
+    check_bits(max(-float(np.min(low, initial=0)), float(np.max(high, initial=0))), where, "it")
+    constant = low == high
+    if constant.any():
+        step[constant] = np.minimum(step[constant], frac - trailing_zeros(low[constant]))
     zeros = np.minimum(frac - step, MAX_BITS)
     low = -((-low >> zeros) << zeros)
     high = (high >> zeros) << zeros
     alive = (low != 0) | (high != 0)
-    steps = step[alive]
+    any_alive = bool(alive.any())
     if not keep_frac:
-        finest = int(steps.max()) if steps.size else 0
+        finest = int(np.max(step, where=alive, initial=NO_STEP)) if any_alive else 0
         if finest < frac:
             low, high = low >> min(frac - finest, 63), high >> min(frac - finest, 63)
         frac = finest
-    step = np.where(alive, step, int(steps.min()) if steps.size else frac)
+    step[~alive] = int(np.min(step, where=alive, initial=-NO_STEP)) if any_alive else frac
     return TensorInfo(shape=tuple(shape), frac=frac, low=low, high=high, step=step)

@@ -32,7 +32,7 @@ SIDES = ("ours", "hls4ml, float net", "hls4ml, bit_exact")
 def conv_net() -> keras.Model:
     """32x32x3, six 3x3 convolutions in three blocks with pooling, and a dense head."""
     x = given = keras.Input((32, 32, 3))
-    for filters in (24, 48, 88):
+    for filters in (24, 48, 96):
         for _ in range(2):
             x = keras.layers.Conv2D(filters, 3, padding="same", activation="relu")(x)
         x = keras.layers.MaxPooling2D(2)(x)

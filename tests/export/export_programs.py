@@ -237,7 +237,7 @@ def crowded(readers: int) -> Program:
 
 
 def passing() -> Program:
-    """Inputs that are outputs as they are, reshaped twice, and formats that no hls4ml type has."""
+    """Inputs that are outputs as they are, reshaped twice, formats that no hls4ml type has, all rounded off."""
     b = Builder(5)
     b("x", Input(), "", (3, 2))
     b("xq", quantize(1, 2, 3), "x", (3, 2))
@@ -252,7 +252,11 @@ def passing() -> Program:
     b("wave", Input(), "", (4,))
     widths = b.rng.integers(-1, 3, (2, 4))
     b("each", quantize(np.ones(4, int), *widths, "TRN", "WRAP_SM"), "wave", (4,))
-    return b.program("flat", "turn", "alone", "again", "each")
+    b("tiny", Input(), "", (4,))
+    b("fine", quantize(0, -3, 5), "tiny", (4,))
+    b("gone", quantize(1, 2, 1, "RND_CONV", "WRAP"), "fine", (4,))
+    b("sum", Add(), "fine gone", (4,))
+    return b.program("flat", "turn", "alone", "again", "each", "sum")
 
 
 def both_depthwise() -> Program:
