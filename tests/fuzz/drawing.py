@@ -105,7 +105,7 @@ class Drawing:
         self.real: list[bool] = []
         self.steps: list[Step] = []
         # Wide inputs that nobody narrows: sums of products that float32 is not proved to hold.
-        self.wide = rarely(draw, 8)
+        self.wide = rarely(draw, 4)
 
     def pick(self, wanted: Callable[[Tensor], bool] = lambda _: True, like: int | None = None) -> int:
         """A tensor that fits, mostly the latest."""
