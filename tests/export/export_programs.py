@@ -237,7 +237,7 @@ def crowded(readers: int) -> Program:
 
 
 def passing() -> Program:
-    """Inputs that are outputs as they are, reshaped twice, formats that no hls4ml type has, all rounded off."""
+    """Inputs that are outputs, reshaped twice, formats that no hls4ml type has, all rounded off."""
     b = Builder(5)
     b("x", Input(), "", (3, 2))
     b("xq", quantize(1, 2, 3), "x", (3, 2))
