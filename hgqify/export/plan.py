@@ -175,6 +175,12 @@ def coarsest(op: ops.Quantize) -> int:
     return int(np.min(np.broadcast_to(op.f, live.shape)[live], initial=2**20))
 
 
+def keeps_order(op: ops.Transpose, shape: tuple[int, ...]) -> bool:
+    """Whether the elements of a tensor of ``shape`` stay in order: axes of one element do not count."""
+    order = [axis for axis in op.perm if shape[axis] > 1]
+    return order == sorted(order)
+
+
 def _falls_below(program: Program, producer: Node, op: ops.Quantize) -> bool:
     """Whether every value of the producer lies below half of the quantizer's least significant bit.
 

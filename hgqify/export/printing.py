@@ -12,7 +12,7 @@ from hgqify.export import handlers_elementwise as elementwise
 from hgqify.export import handlers_linear as linear
 from hgqify.export import handlers_shape as shape
 from hgqify.export.context import Context, renamed
-from hgqify.export.plan import Plan, make_plan
+from hgqify.export.plan import Plan, keeps_order, make_plan
 from hgqify.export.spec import LayerSpec
 from hgqify.export.types import HlsType
 from hgqify.precision import ops
@@ -148,8 +148,10 @@ def _root(name: str, plan: Plan) -> str:
     node = plan.program.by_name[name]
     if name in plan.absorbed:
         return _root(plan.absorbed[name], plan)
-    if isinstance(node.op, ops.Reshape) and not plan.streams:
-        return _root(node.inputs[0], plan)
+    if not plan.streams and isinstance(node.op, (ops.Reshape, ops.Transpose)):
+        source = node.inputs[0]
+        if isinstance(node.op, ops.Reshape) or keeps_order(node.op, plan.program.by_name[source].shape):
+            return _root(source, plan)
     return name
 
 
