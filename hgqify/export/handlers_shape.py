@@ -9,6 +9,7 @@ import numpy as np
 
 from hgqify.errors import ExportError
 from hgqify.export.context import Context, renamed
+from hgqify.export.plan import keeps_order
 from hgqify.export.quantizer_types import info_of
 from hgqify.export.spec import LayerSpec
 from hgqify.export.types import HlsType, constant_type, smallest_type
@@ -47,11 +48,33 @@ def transpose(node: Node, context: Context) -> list[LayerSpec]:
     op = node.op
     if not isinstance(op, ops.Transpose):
         raise TypeError(type(op))
-    if op.perm == tuple(range(len(op.perm))):
-        return [context.cast(node)]
-    if context.plan.streams and len(op.perm) > 3:
-        raise _refuse(node, "hls4ml streams transpose at most three axes", str(op.perm))
+    shape = context.shape_of(node.inputs[0])
+    if context.plan.streams:
+        if op.perm == tuple(range(len(op.perm))):
+            return [context.cast(node)]
+        if len(op.perm) > 3:
+            raise _refuse(node, "hls4ml streams transpose at most three axes", str(op.perm))
+    else:
+        last = context.spec(node, "Reshape", attributes={"target_shape": list(node.shape)})
+        if keeps_order(op, shape):
+            return [last]
+        if shape[0] == 1:
+            return _transpose_rest(op, shape, last)
     return [context.spec(node, "Transpose", attributes={"perm": list(op.perm)})]
+
+
+def _transpose_rest(op: ops.Transpose, shape: tuple[int, ...], last: LayerSpec) -> list[LayerSpec]:
+    """Without the first axis, of size one: with it hls4ml drops the transposition of a model input."""
+    first = renamed(last, name=f"{last.name}_rest", attributes={"target_shape": list(shape[1:])}, node=None)
+    turn = renamed(
+        last,
+        name=f"{last.name}_turn",
+        kind="Transpose",
+        inputs=(first.name,),
+        attributes={"perm": [axis - 1 for axis in op.perm if axis > 0]},
+        node=None,
+    )
+    return [first, turn, renamed(last, inputs=(turn.name,))]
 
 
 def concatenate(node: Node, context: Context) -> list[LayerSpec]:

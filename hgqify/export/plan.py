@@ -148,6 +148,12 @@ def _only_reader(node: Node, program: Program) -> Node | None:
     return readers[0] if len(readers) == 1 and node.name not in program.outputs else None
 
 
+def keeps_order(op: ops.Transpose, shape: tuple[int, ...]) -> bool:
+    """Whether the elements of a tensor of ``shape`` stay in order: axes of one element do not count."""
+    order = [axis for axis in op.perm if shape[axis] > 1]
+    return order == sorted(order)
+
+
 def _absorbs(
     producer: Node,
     reader: Node,

@@ -27,7 +27,7 @@ from programs import quantized_once, random_program
 
 from hgqify.precision import Program
 
-SHAPES = {1: [(4,), (6,), (3,)], 2: [(6, 2), (4, 3), (5, 4)], 3: [(4, 4, 2), (5, 3, 2), (3, 4, 3)]}
+SHAPES = {1: [(4,), (6,), (3,)], 2: [(6, 2), (4, 3), (1, 5)], 3: [(4, 4, 2), (5, 3, 2), (1, 5, 3)]}
 
 FAMILIES = [
     (dense, 3), (quantize, 1), (conv, 3), (merge, 4), (activation, 3), (pooling, 3), (structure, 3),

@@ -11,7 +11,18 @@ from programs import Builder, constant, quantizer
 from hgqify.export import ProjectOptions, compiler
 from hgqify.fixed import Overflow, Rounding
 from hgqify.precision import Program, annotate
-from hgqify.precision.ops import Clip, Concatenate, Conv, Input, LeakyRelu, Maximum, ScaleShift
+from hgqify.precision.ops import (
+    Clip,
+    Concatenate,
+    Conv,
+    Dense,
+    Input,
+    LeakyRelu,
+    Maximum,
+    Reshape,
+    ScaleShift,
+    Transpose,
+)
 from hgqify.reference import run
 
 SHAPE = (4,)
@@ -74,6 +85,25 @@ def padded_convolution_is_not_the_first_reader():
     return annotate(b.program(b.add(point, (q,), (4, 3)), b.add(same, (q,), (4, 2))))
 
 
+def outputs_that_only_move_an_input():
+    """hls4ml removes what moves nothing, so that two outputs were one array, and the input at that."""
+    b = Builder()
+    x = b.add(Input(), (), (3, 2), name="x")
+    q = b.add(quantizer(1, 2, 1), (x,), (3, 2))
+    return annotate(b.program(b.add(Reshape(), (q,), (6,)), b.add(Transpose(perm=(0, 1)), (q,), (3, 2))))
+
+
+def input_of_one_row_transposed():
+    """hls4ml removes the transposition of an input of one row, whatever the other axes do."""
+    b = Builder()
+    x = b.add(Input(), (), (1, 3, 2), name="x")
+    q = b.add(quantizer(1, 2, 1), (x,), (1, 3, 2))
+    turned = b.add(Transpose(perm=(2, 1, 0)), (q,), (2, 3, 1))
+    kernel = constant([[1, -2, 3]])
+    same = b.add(Transpose(perm=(1, 2, 0)), (q,), (3, 2, 1))
+    return annotate(b.program(turned, b.add(Dense(kernel=kernel, bias=None), (same,), (3, 2, 3))))
+
+
 SIMULATED = [
     (output_that_is_the_input_again, "io_parallel"),
     (output_that_is_the_input_again, "io_stream"),
@@ -84,6 +114,9 @@ SIMULATED = [
     (leaky_product_far_below_the_next_lsb, "io_parallel"),
     (narrow_operand_of_maximum_far_below_the_next_lsb, "io_parallel"),
     (padded_convolution_is_not_the_first_reader, "io_stream"),
+    (outputs_that_only_move_an_input, "io_parallel"),
+    (outputs_that_only_move_an_input, "io_stream"),
+    (input_of_one_row_transposed, "io_parallel"),
 ]
 
 
