@@ -117,6 +117,29 @@ def quantized_once(program):
     return annotate(replace(program, nodes=tuple(nodes)))
 
 
+def wrapping_ends(rng, program):
+    """A wrapping quantizer behind every output: then requests bite."""
+    b = Builder()
+    b.nodes, b.inputs = list(program.nodes), list(program.inputs)
+    b.shapes = {node.name: node.shape for node in program.nodes}
+    roundings = [Rounding.TRN, Rounding.RND, Rounding.RND_CONV]
+    ends = [
+        b.add(
+            quantizer(
+                rng.integers(0, 2),
+                rng.integers(-1, 4),
+                rng.integers(-1, 4),
+                roundings[rng.integers(3)],
+                Overflow.WRAP,
+            ),
+            (name,),
+            b.shapes[name],
+        )
+        for name in program.outputs
+    ]
+    return b.program(*ends)
+
+
 def _window(rng, shape, dilated=False):
     """Window, strides, dilation, padding and the output's spatial shape."""
     space = shape[:-1]

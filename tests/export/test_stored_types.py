@@ -3,10 +3,9 @@
 import export_programs as programs
 import numpy as np
 import pytest
-from fuzz_programs import quantized_once, wrapping_ends
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from programs import random_program
+from programs import quantized_once, random_program, wrapping_ends
 from stored import stored
 
 from hgqify.export.hoist import hoist_quantizers

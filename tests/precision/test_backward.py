@@ -5,10 +5,9 @@ from fractions import Fraction
 import numpy as np
 import program_oracle as oracle
 import pytest
-from fuzz_programs import wrapping_ends
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from programs import Builder, constant, quantizer, random_program
+from programs import Builder, constant, quantizer, random_program, wrapping_ends
 
 from hgqify.errors import PrecisionError
 from hgqify.fixed import Format, Overflow, Rounding
