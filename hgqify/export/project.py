@@ -28,8 +28,9 @@ from hgqify.precision.program import Program
 LAYOUT_FILE = "hgqify_layout.json"
 
 # What hls4ml says of options it could not follow, which `changes` says in the words of the user's own layers;
-# and what it does to every convolution for Catapult.
+# what it does to every convolution for Catapult, and that it writes a strategy in capitals.
 _UNSAID = (
+    "Overriding attribute 'strategy'",
     "Invalid ReuseFactor",
     "Invalid ParallelizationFactor",
     "Unrolled resource strategy cannot",

@@ -75,3 +75,8 @@ def test_quantizers_move_in_front_of_pooling_and_reshape():
     order = [node.name for node in hoisted.nodes]
     assert order.index("q2") < order.index("pool") < order.index("turn")
     assert hoisted.outputs == ("pool2",)
+
+
+@pytest.mark.parametrize("io_type", ["io_parallel", "io_stream"])
+def test_defaults_give_no_notes(io_type, tmp_path):
+    assert write_project(programs.separable(), tmp_path / "hls", ProjectOptions(io_type=io_type)).notes == ()
