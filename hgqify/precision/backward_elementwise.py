@@ -6,7 +6,7 @@ import numpy as np
 
 from hgqify.fixed import Overflow, Rounding
 from hgqify.precision import ops
-from hgqify.precision.info import NO_STEP, constant_step, live_step
+from hgqify.precision.info import NO_STEP, constant_step, live, live_step
 from hgqify.precision.program import TensorInfo
 from hgqify.precision.request import NOTHING, WHOLE, Request, request, scaled, unbroadcast, whole_where
 
@@ -42,8 +42,14 @@ def add(op: ops.Add | ops.Subtract, infos: Infos, index: int, out: Request) -> R
 
 
 def multiply(op: ops.Multiply, infos: Infos, index: int, out: Request) -> Request:
-    """As far up as the other factor's fraction reaches, and all bits below."""
-    ints = unbroadcast(scaled(out.int_bits, live_step(infos[1 - index])), infos[index].shape)
+    """As far up as the other factor's fraction reaches, and all bits below.
+
+    A factor that is always zero hides the other one, so it must be zero where it is stored: two of them do
+    not hide each other.
+    """
+    ints = scaled(out.int_bits, live_step(infos[1 - index]))
+    ints = np.where(~live(infos[index]) & ~out.unseen, WHOLE, ints)
+    ints = unbroadcast(ints, infos[index].shape)
     return request(ints.shape, ints, np.where(ints == NOTHING, NOTHING, WHOLE))
 
 

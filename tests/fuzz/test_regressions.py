@@ -19,6 +19,7 @@ from hgqify.precision.ops import (
     Input,
     LeakyRelu,
     Maximum,
+    Multiply,
     Reshape,
     ScaleShift,
     Transpose,
@@ -104,7 +105,19 @@ def input_of_one_row_transposed():
     return annotate(b.program(turned, b.add(Dense(kernel=kernel, bias=None), (same,), (3, 2, 3))))
 
 
+def factors_that_are_both_zero():
+    """Silent: each factor was taken to hide what the other one holds, and neither was rounded to zero."""
+    b = Builder()
+    x = b.add(Input(), (), SHAPE, name="x")
+    fine = b.add(quantizer(1, -1, 4), (x,), SHAPE)
+    zeros = [b.add(quantizer(1, 6, -2, mode), (fine,), SHAPE) for mode in (Rounding.RND, Rounding.RND_ZERO)]
+    product = b.add(Multiply(), zeros, SHAPE)
+    return annotate(b.program(b.add(Concatenate(axis=0), (product, fine), (8,))))
+
+
 SIMULATED = [
+    (factors_that_are_both_zero, "io_parallel"),
+    (factors_that_are_both_zero, "io_stream"),
     (output_that_is_the_input_again, "io_parallel"),
     (output_that_is_the_input_again, "io_stream"),
     (everything_rounds_to_zero, "io_parallel"),
