@@ -96,8 +96,7 @@ def clip(node: Node, context: Context) -> list[LayerSpec]:
     if low == 0 and high is None:
         return [context.spec(node, "Activation", attributes={"activation": "relu", "n_in": n_in})]
     bounds = {name: c for name, c in (("low", op.low), ("high", op.high)) if c is not None}
-    result = context.type_of(node.name)
-    types = {name: constant_type(c).roundable(result) for name, c in bounds.items()}
+    types = {name: constant_type(c) for name, c in bounds.items()}
     zero = HlsType(k=0, i=1, f=0)
     return [
         context.spec(
@@ -121,13 +120,11 @@ def leaky_relu(node: Node, context: Context) -> list[LayerSpec]:
     op = node.op
     if not isinstance(op, ops.LeakyRelu):
         raise TypeError(type(op))
-    held = context.type_of(node.inputs[0])
-    slope = constant_type(op.slope).roundable(context.type_of(node.name), factor=held.integer)
     return [
         context.spec(
             node,
             "LeakyReLU",
-            types={"param": slope},
+            types={"param": constant_type(op.slope)},
             attributes={
                 "activation": "leakyrelu",
                 "activ_param": float(op.slope.values),

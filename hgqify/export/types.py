@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -54,20 +54,6 @@ class HlsType:
     def plain(self) -> HlsType:
         """The same set of values, with the default (cheapest) modes."""
         return HlsType(k=self.k, i=self.i, f=self.f)
-
-    def roundable(self, target: HlsType, *, factor: int = 0) -> HlsType:
-        """This type, with more integer bits where a number of it could not be assigned to ``target``.
-
-        ``ap_fixed`` aborts where it rounds off more bits than the number has, by a place or more.
-
-        Args:
-            target: type assigned to.
-            factor: integer bits of a factor it is multiplied by before.
-        """
-        missing = -target.f - self.integer - factor
-        if target.rounding is Rounding.TRN or missing <= 0:
-            return self
-        return replace(self, i=self.i + missing)
 
 
 def smallest_type(low: int, high: int, frac: int) -> HlsType:
