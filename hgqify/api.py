@@ -14,8 +14,9 @@ from typing import Any
 import keras
 
 from hgqify import graph
-from hgqify.calibrate import calibrate
-from hgqify.convert import ConversionReport, ConvertSettings, Rule, plan
+from hgqify.budget import Budget, allocate
+from hgqify.calibrate import calibrate, renewed
+from hgqify.convert import ConversionReport, ConvertSettings, Granularity, Rule, plan
 from hgqify.convert import convert as make_quantized
 from hgqify.convert.interface import choose_io_type
 from hgqify.errors import ModelLoadError, RuleError
@@ -44,6 +45,8 @@ def convert(
     seed: int = 0,
     margin: int = 1,
     finetune_steps: int | None = None,
+    target_ebops: int | None = None,
+    max_drop: float | None = None,
     io_type: str = AUTO,
     backend: str = "Vitis",
     key: str | Sequence[str] | None = None,
@@ -55,8 +58,8 @@ def convert(
 ) -> Result:
     """Turn a trained float model into exact fixed-point arithmetic.
 
-    The stages: read and clone the model with quantized layers, calibrate widths on the data, fine-tune
-    the weights with the float model as teacher, lower to integers.
+    The stages: read and clone the model with quantized layers, calibrate widths on the data, allocate bits
+    where a budget is given or else fine-tune the weights with the float model as teacher, lower to integers.
 
     Args:
         model: Keras v3 model, or the path of a .keras, .h5 or .hdf5 file.
@@ -66,7 +69,12 @@ def convert(
         rules: exceptions for some layers.
         seed: of all randomness.
         margin: additional integer bits of activations whose overflow wraps.
-        finetune_steps: optimizer steps; 0 for none; None for the default of `FinetuneSettings`.
+        finetune_steps: optimizer steps; 0 for none; None for the default of `FinetuneSettings`, or none
+            under a budget, which training does not keep yet.
+        target_ebops: most EBOPs of the whole model. Weights and what they multiply get mixed widths, no
+            wider than settings and rules say; weights one each, unless ``weight_granularity`` is given.
+        max_drop: instead: the fewest EBOPs that lose no more than so many percentage points of accuracy
+            (with labels) or of agreement with the float model on the calibration data.
         io_type: 'io_parallel', 'io_stream', or 'auto': streams for models with tensors too large for
             HLS to hold in registers.
         backend: hls4ml backend the project is written for, one of `hgqify.export.BACKENDS`.
@@ -88,6 +96,10 @@ def convert(
     if isinstance(margin, bool) or not isinstance(margin, int) or margin < 0:
         raise RuleError("margin must be a whole number of bits, 0 or more", received=repr(margin))
     options = {name: settings.pop(name) for name in [*settings] if name in _PROJECT}
+    budget = _budget(target_ebops, max_drop, finetune_steps)
+    if budget is not None:
+        finetune_steps = 0
+        settings.setdefault("weight_granularity", Granularity.ELEMENT)
     conversion_settings, training = _split(settings, finetune_steps, seed)
     if io_type != AUTO:
         ProjectOptions(backend=backend, io_type=io_type, **options)  # what is wrong is said before any work
@@ -114,6 +126,20 @@ def convert(
             progress=show,
         )
     logits = scoring_outputs(conversion.logits, conversion.clone, source)
+    allocation = None
+    if budget is not None:
+        with _timed("allocate", seconds):
+            allocation, adjustments = allocate(
+                conversion,
+                source,
+                budget,
+                logits=logits,
+                settle=settle_all,
+                margin=margin,
+                seed=seed,
+                progress=show,
+            )
+        calibration = renewed(calibration, conversion.model, adjustments)
     if exportable:
         refuse_unprintable(lower(conversion.model), project, aliases(conversion.report.to_dict()))
     with _timed("finetune", seconds):
@@ -135,6 +161,7 @@ def convert(
             program=program,
             source=source,
             calibration=calibration,
+            allocation=allocation,
             finetune=trained,
             settings={**dataclasses.asdict(conversion_settings), **dataclasses.asdict(training)},
             seconds=seconds,
@@ -146,6 +173,19 @@ def convert(
         report=report,
         project=project,
     )
+
+
+def _budget(target_ebops: int | None, max_drop: float | None, finetune_steps: int | None) -> Budget | None:
+    if target_ebops is None and max_drop is None:
+        return None
+    budget = Budget(target_ebops=target_ebops, max_drop=max_drop)
+    if finetune_steps:
+        raise RuleError(
+            "fine-tuning does not keep a budget yet: moved weights may take more EBOPs",
+            received=f"finetune_steps={finetune_steps}",
+            remedy="leave finetune_steps out under a budget, or leave the budget out",
+        )
+    return budget
 
 
 def inspect(

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from hgqify.budget import AllocationReport
 from hgqify.calibrate import CalibrationReport, layer_sqnr
 from hgqify.convert import Conversion
 from hgqify.data import Source
@@ -36,6 +37,7 @@ def make_report(
     program: Program,
     source: Source,
     calibration: CalibrationReport,
+    allocation: AllocationReport | None,
     finetune: FinetuneReport,
     settings: Mapping[str, Any],
     seconds: Mapping[str, float],
@@ -67,6 +69,7 @@ def make_report(
         conversion=tuple(conversion.report.to_dict()),
         layers=layers,
         calibration=dataclasses.asdict(calibration),
+        allocation=None if allocation is None else dataclasses.asdict(allocation),
         finetune=dataclasses.asdict(finetune),
         ebops=sum(ebops.values()),
         float32_proved=not missing,

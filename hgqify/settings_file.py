@@ -1,6 +1,7 @@
 """Settings of a conversion in a TOML file.
 
-[convert]              # fields of ConvertSettings and FinetuneSettings, margin, seed, finetune_steps
+[convert]              # fields of ConvertSettings and FinetuneSettings, margin, seed, finetune_steps,
+                       # target_ebops or max_drop
 weight_bits = 8
 learning_rate = 0.002
 
@@ -36,7 +37,13 @@ from hgqify.finetune import FinetuneSettings
 
 AUTO = "auto"
 # Keywords of `hgqify.convert` that are fields of no settings.
-_KEYWORDS: Mapping[str, Any] = {"margin": int, "seed": int, "finetune_steps": int}
+_KEYWORDS: Mapping[str, Any] = {
+    "margin": int,
+    "seed": int,
+    "finetune_steps": int,
+    "target_ebops": int,
+    "max_drop": float,
+}
 
 
 def tables() -> dict[str, dict[str, Any]]:

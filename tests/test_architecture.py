@@ -38,6 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "opening": {"data"},
     "float64": {"layers"},
     "settling": {"calibrate", "layers", "precision"},
+    "budget": {"calibrate", "convert", "data", "precision", "quality"},
     "quality": {"calibrate", "data", "report"},
     "settings_file": {"convert", "export", "finetune"},
     "cli": {"hgqify"},

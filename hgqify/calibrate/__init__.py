@@ -5,11 +5,15 @@ Run
 Parts
     collect_ranges, Range, place_activation, place_weight, place_bias, apply_ranges, apply_weights,
     fit_float32, excess_bits
+Allocation under a budget of EBOPs
+    measure_sensitivity -> Sensitivity; Allocator (Allocation, Share); renewed
 Quality
     layer_sqnr, sqnr
 """
 
-from hgqify.calibrate.calibrate import CalibrationReport, SiteReport, calibrate, settle
+from hgqify.calibrate.allocate import Allocation, Allocator, Share
+from hgqify.calibrate.calibrate import CalibrationReport, SiteReport, calibrate, renewed, settle
+from hgqify.calibrate.fisher import Sensitivity, measure_sensitivity
 from hgqify.calibrate.float32 import Adjustment, excess_bits, fit_float32
 from hgqify.calibrate.placement import Bits, place_activation, place_bias, place_weight
 from hgqify.calibrate.quality import layer_sqnr, sqnr
@@ -18,9 +22,13 @@ from hgqify.calibrate.widths import apply_ranges, apply_weights
 
 __all__ = [
     "Adjustment",
+    "Allocation",
+    "Allocator",
     "Bits",
     "CalibrationReport",
     "Range",
+    "Sensitivity",
+    "Share",
     "SiteReport",
     "apply_ranges",
     "apply_weights",
@@ -29,9 +37,11 @@ __all__ = [
     "excess_bits",
     "fit_float32",
     "layer_sqnr",
+    "measure_sensitivity",
     "place_activation",
     "place_bias",
     "place_weight",
+    "renewed",
     "settle",
     "sqnr",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,6 +16,7 @@ from hgqify.calibrate.widths import apply_ranges, apply_weights, merged_range
 from hgqify.data import Source
 from hgqify.layers import quantized_layers, refresh
 from hgqify.progress import Event, Progress, no_progress
+from hgqify.quantizers import Quantizer
 
 
 class SiteLike(Protocol):
@@ -131,6 +133,30 @@ def calibrate(
     return CalibrationReport(samples=seen, sites=_describe(model, ranges), adjustments=adjustments)
 
 
+def renewed(
+    report: CalibrationReport, model: keras.Model, adjustments: tuple[Adjustment, ...]
+) -> CalibrationReport:
+    """The report with the formats the model has now, after they were chosen anew on the same ranges."""
+    layers = {layer.name: layer for layer in quantized_layers(model)}
+    sites = []
+    for site in report.sites:
+        layer = layers[site.layer]
+        quantizer = layer.oq if isinstance(site.slot, str) else layer.iqs[site.slot]
+        if quantizer is not None:
+            site = dataclasses.replace(site, **_formats(quantizer))
+        sites.append(site)
+    return dataclasses.replace(report, sites=tuple(sites), adjustments=adjustments)
+
+
+def _formats(quantizer: Quantizer) -> dict[str, tuple[int, int]]:
+    state = quantizer.state(np.zeros(1, np.float32))
+    total = np.maximum(state.k + state.i + state.f, 0)
+    return {
+        "widths": (int(total.min()), int(total.max())),
+        "fracs": (int(state.f.min()), int(state.f.max())),
+    }
+
+
 def _describe(model: keras.Model, ranges: dict[str, dict[int | str, Range]]) -> tuple[SiteReport, ...]:
     reports = []
     for layer in quantized_layers(model):
@@ -139,16 +165,13 @@ def _describe(model: keras.Model, ranges: dict[str, dict[int | str, Range]]) -> 
             observed = ranges.get(layer.name, {}).get(slot)
             if observed is None or quantizer is None or quantizer.is_dummy:
                 continue
-            state = quantizer.state(np.zeros(1, np.float32))
-            total = np.maximum(state.k + state.i + state.f, 0)
             reports.append(
                 SiteReport(
                     layer=layer.name,
                     slot=slot,
                     low=float(observed.low.min()),
                     high=float(observed.high.max()),
-                    widths=(int(total.min()), int(total.max())),
-                    fracs=(int(state.f.min()), int(state.f.max())),
+                    **_formats(quantizer),
                 )
             )
     return tuple(reports)

@@ -64,6 +64,25 @@ def _width_options(function: _F) -> _F:
     return function
 
 
+def _budget_options(function: _F) -> _F:
+    for option in (
+        click.option(
+            "--max-drop",
+            type=click.FloatRange(min=0),
+            metavar="POINTS",
+            help="The fewest EBOPs that lose at most so many percentage points on the calibration data.",
+        ),
+        click.option(
+            "--target-ebops",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="Most EBOPs (effective bit operations) of the model: bits go where they matter.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
 def _training_options(function: _F) -> _F:
     for option in (
         click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Samples per step."),
@@ -139,6 +158,7 @@ def _project_options(function: _F) -> _F:
     metavar="FILE",
     help="Settings in TOML: tables [convert], [project], [[rule]]. What is given here as an option wins.",
 )
+@_budget_options
 @_width_options
 @_training_options
 @_project_options
@@ -190,6 +210,8 @@ def convert(
       hgqify fixtures/kws/model.keras --calib fixtures/kws/calib.npy
       hgqify fixtures/mnist/model.keras --calib fixtures/mnist/calib.npy \\
           --labels fixtures/mnist/calib_labels.npy --weight-bits 6 -o mnist_6bit
+      hgqify fixtures/mnist/model.keras --calib fixtures/mnist/calib.npy \\
+          --target-ebops 20000000 -o mnist_20M
       hgqify fixtures/mnist/model.keras --calib fixtures/mnist/calib.npy \\
           --io-type io_stream --finetune-steps 0 --strategy Resource --reuse-factor 4 -o mnist_stream
     """

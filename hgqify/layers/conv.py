@@ -24,7 +24,7 @@ class _QConv(QLinear):
         pads = [(0, 0), (0, 0), zeros] if self.data_format == "channels_first" else [(0, 0), zeros, (0, 0)]
         return ops.pad(x, pads), "valid"
 
-    def _linear(self, x: Any, kernel: Any) -> Any:
+    def apply_linear(self, x: Any, kernel: Any) -> Any:
         x, padding = self._explicit_causal(x)
         return ops.conv(
             x,
@@ -35,7 +35,7 @@ class _QConv(QLinear):
             data_format=self.data_format,
         )
 
-    def _count_ebops(self, bits: np.ndarray, kernel_span: np.ndarray) -> int:
+    def count_ebops(self, bits: np.ndarray, kernel_span: np.ndarray) -> int:
         if self.data_format == "channels_first":
             bits = np.moveaxis(bits, 0, -1)
         pads = window_padding(
@@ -57,7 +57,7 @@ class _QConv(QLinear):
 class _QDepthwise(_QConv):
     """``kernel``: (*window, channels, depth_multiplier); output channel c * depth_multiplier + m."""
 
-    def _linear(self, x: Any, kernel: Any) -> Any:
+    def apply_linear(self, x: Any, kernel: Any) -> Any:
         return ops.depthwise_conv(
             x,
             kernel,
@@ -70,10 +70,10 @@ class _QDepthwise(_QConv):
     def _groups(self, channels: int) -> int:
         return channels
 
-    def _count_ebops(self, bits: np.ndarray, kernel_span: np.ndarray) -> int:
+    def count_ebops(self, bits: np.ndarray, kernel_span: np.ndarray) -> int:
         # As a grouped convolution: one input channel per group, filters ordered group by group.
         grouped = kernel_span.reshape(*kernel_span.shape[:-2], 1, -1)
-        return super()._count_ebops(bits, grouped)
+        return super().count_ebops(bits, grouped)
 
 
 @keras.saving.register_keras_serializable("hgqify")

@@ -24,8 +24,8 @@ class QDense(QLinear, keras.layers.Dense):
             `keras.layers.Dense`.
     """
 
-    def _linear(self, x: Any, kernel: Any) -> Any:
+    def apply_linear(self, x: Any, kernel: Any) -> Any:
         return ops.matmul(x, kernel)
 
-    def _count_ebops(self, bits: np.ndarray, kernel_span: np.ndarray) -> int:
+    def count_ebops(self, bits: np.ndarray, kernel_span: np.ndarray) -> int:
         return int(bits.reshape(-1, bits.shape[-1]).sum(axis=0) @ kernel_span.sum(axis=1))

@@ -51,7 +51,8 @@ class QLinear(QLayer):
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make kernel, bias and the quantizers' widths."""
         super().build(input_shape)
-        self._spatial: tuple[Any, ...] = tuple(input_shape[1:])
+        # Of the input, without the batch axis.
+        self.data_shape: tuple[Any, ...] = tuple(input_shape[1:])
         self._build_data_quantizers(input_shape)
         self.kq.build(tuple(self.kernel.shape))
         if self.bq is not None:
@@ -63,14 +64,14 @@ class QLinear(QLayer):
         x = self._quantize_input(inputs, training)
         kernel = self.kq(self.kernel, training=training)
         with full_float32():
-            y = self._linear(x, kernel)
+            y = self.apply_linear(x, kernel)
         if self.bq is not None:
             y = y + ops.reshape(self.bq(self.bias, training=training), self._bias_shape(len(y.shape)))
         y = self._quantize_output(self.activation(y), training)
         self._add_ebops_loss(training)
         return y
 
-    def _linear(self, x: Any, kernel: Any) -> Any:
+    def apply_linear(self, x: Any, kernel: Any) -> Any:
         """The bilinear operation, without bias."""
         raise NotImplementedError
 
@@ -94,20 +95,20 @@ class QLinear(QLayer):
 
     def ebops_value(self) -> Any:
         """See `QLayer.ebops_value`: the layer's own operation on bits instead of values."""
-        if self._is_off(self.iq, self.kq) or None in self._spatial:
+        if self._is_off(self.iq, self.kq) or None in self.data_shape:
             return None
         kernel = self.kernel
         bits = self.kq.bits(kernel)
         exact = span_in_graph(self.kq(kernel, training=False))
         kernel_bits = declared_with_exact_span(ops.broadcast_to(bits, kernel.shape), exact)
-        return ops.sum(self._linear(self._input_bits_in_graph(0, self._spatial), kernel_bits))
+        return ops.sum(self.apply_linear(self._input_bits_in_graph(0, self.data_shape), kernel_bits))
 
     def ebops(self) -> int:
         """Exact EBOPs of one inference."""
-        bits = self._input_bits(0, self._spatial)
-        return self._count_ebops(bits, span(self.quantized_weights()["kernel"]))
+        bits = self._input_bits(0, self.data_shape)
+        return self.count_ebops(bits, span(self.quantized_weights()["kernel"]))
 
-    def _count_ebops(self, bits: np.ndarray, kernel_span: np.ndarray) -> int:
+    def count_ebops(self, bits: np.ndarray, kernel_span: np.ndarray) -> int:
         """Exact sum of products of input bits (no batch axis) and kernel spans."""
         raise NotImplementedError
 

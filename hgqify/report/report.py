@@ -80,6 +80,7 @@ class Report:
         conversion: what became of every layer of the float model.
         layers: the quantized layers.
         calibration, finetune: reports of the stages, as plain data.
+        allocation: the same of the allocation under a budget; None without.
         ebops: exact effective bit operations of the whole model.
         float32_proved: whether Keras in float32 is proved equal to the integers for every input.
         float32_open: layers without that proof, and the bits missing.
@@ -107,6 +108,7 @@ class Report:
     quality: Quality
     seconds: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    allocation: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data with the schema's version; numbers that JSON lacks (infinity) become None."""
@@ -125,6 +127,7 @@ class Report:
             f"{self.model}: " + ", ".join(f"{n} layers {status}" for status, n in counts.items()),
             str(self.quality),
             f"EBOPs {self.ebops:,}",
+            *self._allocation_lines(),
         ]
         if self.finetune.get("interrupted"):
             lines.append(
@@ -142,6 +145,20 @@ class Report:
                 f"{sum(self.seconds.values()):.0f} s, of which {slowest} {self.seconds[slowest]:.0f} s"
             )
         return "\n".join(lines)
+
+    def _allocation_lines(self) -> list[str]:
+        """The budget, and where the next bits would help most."""
+        if self.allocation is None:
+            return []
+        target, drop = self.allocation["target_ebops"], self.allocation["max_drop"]
+        if target is not None:
+            text = f"{100 * self.ebops / target:.1f} % of the budget of {target:,} EBOPs"
+        else:
+            text = (
+                f"fewest EBOPs found that lose {drop:g} points at most (lost: {self.allocation['drop']:.2f})"
+            )
+        worst = ", ".join(f"{s['layer']} ({s['part']})" for s in self.allocation["shares"][:_NAMED])
+        return [f"{text}; widest formats {self.allocation['limit_ebops']:,}", f"most sensitive now: {worst}"]
 
     def _float32_lines(self) -> list[str]:
         """The certificate: the layers without proof, the worst first, and what would give it."""

@@ -1,0 +1,272 @@
+"""A calibrated model brought under a budget of EBOPs, or down to what a given loss of accuracy allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from hgqify.calibrate import Adjustment, Allocation, Allocator, Sensitivity, Share, measure_sensitivity
+from hgqify.calibrate.candidates import DataCandidates
+from hgqify.convert import Conversion
+from hgqify.data import Source
+from hgqify.errors import BudgetError, RuleError
+from hgqify.precision import lower, total_ebops
+from hgqify.progress import Event, Progress, no_progress
+from hgqify.quality import measure
+
+LEAST_USE = 0.97
+"""A budget counts as used from here on."""
+
+_ATTEMPTS = 6
+_SEARCHES = 9
+_RANGE = 256  # the smallest budget tried is the widest formats' by this
+_SAMPLES = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class AllocationReport:
+    """How the bits were allocated.
+
+    Attributes:
+        target_ebops: the budget; None if the drop decided.
+        max_drop: the drop allowed, in points; None if the budget decided.
+        ebops: exact EBOPs with the formats chosen.
+        limit_ebops: the same with every quantizer as wide as settings and rules allow.
+        loss: expected increase of the loss per sample (KL divergence from the float model for class
+            scores), by the quadratic estimate.
+        price: loss paid per EBOP at the end.
+        drop: measured on calibration data, in points; None if the budget decided.
+        samples: samples the sensitivity was measured on.
+        shares: kernels and inputs with their part of the loss, the most sensitive first.
+    """
+
+    target_ebops: int | None
+    max_drop: float | None
+    ebops: int
+    limit_ebops: int
+    loss: float
+    price: float
+    drop: float | None
+    samples: int
+    shares: tuple[Share, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What the allocation aims at: exactly one of the two.
+
+    Attributes:
+        target_ebops: exact EBOPs of the whole model, at most.
+        max_drop: percentage points of accuracy (with labels) or of agreement with the float model (without)
+            that may be lost on the calibration data.
+
+    Raises:
+        RuleError: both, or impossible values.
+    """
+
+    target_ebops: int | None = None
+    max_drop: float | None = None
+
+    def __post_init__(self) -> None:
+        target, drop = self.target_ebops, self.max_drop
+        if (target is None) == (drop is None):
+            raise RuleError(
+                "give either target_ebops or max_drop",
+                received=f"target_ebops={target!r}, max_drop={drop!r}",
+            )
+        if target is not None and (isinstance(target, bool) or not isinstance(target, int) or target < 1):
+            raise RuleError("target_ebops must be a whole number above 0", received=repr(target))
+        if drop is not None and (
+            isinstance(drop, bool) or not isinstance(drop, int | float) or not drop >= 0
+        ):
+            raise RuleError("max_drop must be a number of percentage points, 0 or more", received=repr(drop))
+
+
+def allocate(
+    conversion: Conversion,
+    source: Source,
+    budget: Budget,
+    *,
+    logits: Sequence[bool],
+    settle: Callable[[keras.Model], tuple[Adjustment, ...]],
+    margin: int = 1,
+    seed: int = 0,
+    progress: Progress = no_progress,
+) -> tuple[AllocationReport, tuple[Adjustment, ...]]:
+    """Choose the widths of weights and of what they multiply; nothing is trained.
+
+    The calibrated formats are the upper limits. Formats of additions, tables and outputs stay.
+
+    Args:
+        conversion: its model is calibrated; the formats in it are changed.
+        source: calibration data.
+        budget: what to aim at.
+        logits: for each output, whether it holds class scores.
+        settle: brings the model into the state it is deployed in.
+        margin: as the model was calibrated with.
+        seed: of the sampled sensitivity.
+        progress: hears of every batch and trial.
+
+    Returns:
+        The report, and what settling narrowed at last.
+
+    Raises:
+        BudgetError: a budget or drop that cannot be met; says what can.
+    """
+
+    def sensitivity(candidates: Mapping[str, DataCandidates]) -> Sensitivity:
+        return measure_sensitivity(
+            conversion.clone, source, candidates, logits=logits, seed=seed, progress=progress
+        )
+
+    allocator = Allocator(conversion.model, sensitivity, margin=margin)
+    fitter = _Fitter(conversion.model, allocator, settle)
+    drop = None
+    if budget.target_ebops is not None:
+        fitted = fitter.fit(budget.target_ebops)
+    else:
+        search = _DropSearch(conversion, source, logits, fitter, float(budget.max_drop or 0), progress)
+        fitted, drop = search.run()
+    _refuse_constant(fitted, fitter)
+    return (
+        AllocationReport(
+            target_ebops=budget.target_ebops,
+            max_drop=budget.max_drop,
+            ebops=fitted.ebops,
+            limit_ebops=allocator.at_limits().ebops,
+            loss=fitted.allocation.loss,
+            price=fitted.allocation.price,
+            drop=drop,
+            samples=allocator.sensitivity.samples,
+            shares=allocator.shares(fitted.allocation),
+        ),
+        fitted.adjustments,
+    )
+
+
+def _refuse_constant(fitted: _Fitted, fitter: _Fitter) -> None:
+    """A budget so small that the outputs no longer depend on the inputs is none.
+
+    Raises:
+        BudgetError: every output is constant.
+    """
+    program = lower(fitter.model)
+    infos = [program.by_name[name].info for name in program.outputs]
+    if all(info is not None and bool(np.all(info.low == info.high)) for info in infos):
+        raise BudgetError(
+            "the budget leaves nothing of the model: its outputs are constant",
+            received=f"{fitted.ebops:,} EBOPs",
+            remedy=f"raise it; the widest formats take {fitter.allocator.at_limits().ebops:,}",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Fitted:
+    allocation: Allocation
+    ebops: int
+    adjustments: tuple[Adjustment, ...]
+
+
+@dataclass(frozen=True)
+class _Fitter:
+    """Allocations that hold after settling, which may take bits (float32) or add some (proved overflow)."""
+
+    model: keras.Model
+    allocator: Allocator
+    settle: Callable[[keras.Model], tuple[Adjustment, ...]]
+
+    def use(self, allocation: Allocation) -> _Fitted:
+        """Give the model an allocation, settled, and count what the firmware will have."""
+        self.allocator.apply(allocation)
+        adjustments = self.settle(self.model)
+        return _Fitted(allocation=allocation, ebops=total_ebops(lower(self.model)), adjustments=adjustments)
+
+    def fit(self, target: int) -> _Fitted:
+        """The model under ``target`` EBOPs, as close to it as a few corrected attempts come."""
+        best: _Fitted | None = None
+        fewest: int | None = None
+        aim = target
+        for _ in range(_ATTEMPTS):
+            allocation = self.allocator.solve(aim)
+            tried = self.use(allocation)
+            fewest = tried.ebops if fewest is None else min(fewest, tried.ebops)
+            if tried.ebops <= target and (best is None or tried.ebops > best.ebops):
+                best = tried
+            at_limits = allocation.price == 0
+            if tried.ebops <= target and (tried.ebops >= LEAST_USE * target or at_limits):
+                break
+            aim = max(1, int(aim * (0.999 * target) / max(tried.ebops, 1)))
+        if best is None:
+            raise BudgetError(
+                "no allocation that stays exact meets the budget",
+                received=f"{target:,} EBOPs",
+                remedy=f"the least that was reached is {fewest:,}",
+            )
+        return best if best is tried else self.use(best.allocation)
+
+
+@dataclass(frozen=True)
+class _DropSearch:
+    """The smallest EBOPs whose measured drop is within bounds, by bisection on their logarithm."""
+
+    conversion: Conversion
+    source: Source
+    logits: Sequence[bool]
+    fitter: _Fitter
+    max_drop: float
+    progress: Progress
+
+    def run(self) -> tuple[_Fitted, float]:
+        """The model is left with the formats found.
+
+        Raises:
+            BudgetError: the model names no classes, or even the widest formats lose more.
+        """
+        best = self.fitter.use(self.fitter.allocator.at_limits())
+        drop = self._drop()
+        if drop > self.max_drop:
+            raise BudgetError(
+                "even the widest formats that settings and rules allow lose more",
+                received=f"max_drop {self.max_drop:g} points; lost: {drop:.2f}",
+                remedy=f"allow {drop:.2f} points, or raise weight_bits and activation_bits",
+            )
+        found, low, high = drop, best.ebops / _RANGE, float(best.ebops)
+        for count in range(_SEARCHES):
+            middle = int((low * high) ** 0.5)
+            try:
+                tried = self.fitter.fit(middle)
+                drop = self._drop()
+            except BudgetError:  # fewer than any allocation has
+                low = middle
+                continue
+            if drop <= self.max_drop:
+                best, found, high = tried, drop, float(tried.ebops)
+            else:
+                low = middle
+            values = {"EBOPs": float(tried.ebops), "drop": drop}
+            self.progress(
+                Event(stage="search", done=count + 1, total=_SEARCHES, unit="budgets", values=values)
+            )
+        return self.fitter.use(best.allocation), found
+
+    def _drop(self) -> float:
+        """Points lost against the float model."""
+        quality = measure(
+            self.conversion.clone,
+            self.conversion.model,
+            self.source,
+            logits=self.logits,
+            limit=_SAMPLES,
+            name="calibration data",
+        )
+        if quality.accuracy is not None and quality.float_accuracy is not None:
+            return 100 * (quality.float_accuracy - quality.accuracy)
+        if quality.agreement is None:
+            raise BudgetError(
+                "max_drop counts classes, and the model's outputs name none",
+                remedy="give target_ebops instead",
+            )
+        return 100 * (1 - quality.agreement)

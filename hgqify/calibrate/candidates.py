@@ -1,0 +1,112 @@
+"""The formats that the allocation may give a quantizer, and what they do to a kernel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hgqify.calibrate.placement import ceil_log2
+from hgqify.calibrate.widths import float_kernel
+from hgqify.fixed import span
+from hgqify.layers import QLinear
+from hgqify.quantizers import Quantizer
+
+CLIPS = 3
+"""How many integer bits are tried where overflow saturates: the observed range's, and one and two less."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DataCandidates:
+    """Formats of a quantizer on data; candidate c is format ``(k, i[c], f[c])`` of ``bits[c]`` bits.
+
+    Attributes:
+        k: sign, shape S of the quantizer's widths (no batch axis).
+        i, f: integer and fractional bits, (C, *S).
+        bits: i + f, (C, *S); the width an EBOP counts.
+    """
+
+    k: np.ndarray
+    i: np.ndarray
+    f: np.ndarray
+    bits: np.ndarray
+
+
+def data_candidates(quantizer: Quantizer, *, margin: int) -> DataCandidates:
+    """All widths from one bit to the calibrated one, which is the limit rules and settings gave.
+
+    The calibrated integer bits hold what was seen. Where overflow saturates, fewer are tried too: they
+    clip the largest values and halve the LSB of all others. Where it wraps without a margin, one more is
+    taken, because a coarser LSB may round the largest value up to the next power of two.
+
+    Args:
+        quantizer: a calibrated quantizer on data.
+        margin: integer bits it was given beyond the observed range.
+    """
+    state = quantizer.state()
+    live = state.k + state.i + state.f > 0
+    saturates = state.overflow.saturates
+    top = state.i + (0 if saturates or margin > 0 else 1)
+    widest = np.where(live, np.maximum(state.i + state.f, 0), 0)
+    chosen_i, chosen_f = [], []
+    for clip in range(CLIPS if saturates else 1):
+        for bits in range(int(widest.max(initial=0)) + 1):
+            i = top - clip
+            # No finer than calibrated: data on a coarser grid, or a limit, ends there.
+            f = np.minimum(bits - i, state.f)
+            chosen_i.append(np.where(live, i, 0))
+            chosen_f.append(np.where(live, f, 0))
+    i, f = np.stack(chosen_i), np.stack(chosen_f)
+    return DataCandidates(k=np.where(live, state.k, 0), i=i, f=f, bits=np.maximum(i + f, 0))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WeightCandidates:
+    """Kernels a layer may get: candidate c quantizes every weight with its group's f less c bits.
+
+    Attributes:
+        f: fractional bits of candidate c, (C, *kernel).
+        codes: quantized weights in units of 2**-f, int64, (C, *kernel).
+        error: squared error of every weight, (C, *kernel).
+        spans: bits from the most to the least significant non-zero one, (C, *kernel).
+        shared: axes along which one format is shared; () for one per weight.
+    """
+
+    f: np.ndarray
+    codes: np.ndarray
+    error: np.ndarray
+    spans: np.ndarray
+    shared: tuple[int, ...]
+
+
+def weight_candidates(layer: QLinear, width: int) -> WeightCandidates:
+    """All widths from the one the layer was made with down to none, where every weight is zero.
+
+    Args:
+        layer: a calibrated layer with a fixed-point kernel quantizer.
+        width: most bits of a weight, sign included.
+    """
+    weight = float_kernel(layer).astype(np.float64)
+    shape = layer.kq.width_shape
+    shared = tuple(n for n, (a, b) in enumerate(zip(shape, weight.shape, strict=True)) if a != b)
+    if shared or weight.ndim < 2:
+        state = layer.kq.state(weight)
+        live = state.k + state.i + state.f > 0
+        finest, i = state.f, np.broadcast_to(state.i, weight.shape)
+        finest = np.where(live, finest, 0)
+    else:
+        # Single weights: the finest LSB is that of their output channel, integer bits follow from the code.
+        largest = np.max(np.abs(weight), axis=tuple(range(weight.ndim - 1)), keepdims=True)
+        i = np.broadcast_to(ceil_log2(largest), weight.shape)
+        finest = width - 1 - ceil_log2(largest)
+    finest = np.broadcast_to(finest, weight.shape)
+    fs = np.stack([finest - lost for lost in range(width + 1)])
+    top = np.ldexp(1.0, np.maximum(i + fs, 0)) - 1
+    codes = np.clip(np.floor(np.ldexp(weight, fs) + 0.5), -top, top)
+    return WeightCandidates(
+        f=fs,
+        codes=codes.astype(np.int64),
+        error=(np.ldexp(codes, -fs) - weight) ** 2,
+        spans=span(codes.astype(np.int64)),
+        shared=shared,
+    )
