@@ -47,6 +47,7 @@ def convert(
     finetune_steps: int | None = None,
     target_ebops: int | None = None,
     max_drop: float | None = None,
+    compensate: bool = True,
     io_type: str = AUTO,
     backend: str = "Vitis",
     key: str | Sequence[str] | None = None,
@@ -75,6 +76,8 @@ def convert(
             wider than settings and rules say; weights one each, unless ``weight_granularity`` is given.
         max_drop: instead: the fewest EBOPs that lose no more than so many percentage points of accuracy
             (with labels) or of agreement with the float model on the calibration data.
+        compensate: under a budget, refit the weights to their quantized inputs and spread the error of each
+            rounded weight over the others: closer to float at the same EBOPs.
         io_type: 'io_parallel', 'io_stream', or 'auto': streams for models with tensors too large for
             HLS to hold in registers.
         backend: hls4ml backend the project is written for, one of `hgqify.export.BACKENDS`.
@@ -137,6 +140,7 @@ def convert(
                 settle=settle_all,
                 margin=margin,
                 seed=seed,
+                compensate=compensate,
                 progress=show,
             )
         calibration = renewed(calibration, conversion.model, adjustments)

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from hgqify.calibrate import Adjustment, Allocation, Allocator, Sensitivity, Share, measure_sensitivity
+from hgqify.calibrate import (
+    Adjustment,
+    Allocation,
+    Allocator,
+    Compensator,
+    Sensitivity,
+    Share,
+    measure_sensitivity,
+)
 from hgqify.calibrate.candidates import DataCandidates
 from hgqify.convert import Conversion
 from hgqify.data import Source
@@ -24,6 +32,8 @@ _ATTEMPTS = 6
 _SEARCHES = 9
 _RANGE = 256  # the smallest budget tried is the widest formats' by this
 _SAMPLES = 2000
+_AIM = 0.99  # of the budget: what is refitted lands a little above or below
+_FITTED = 256  # samples the weights are refitted to
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +46,11 @@ class AllocationReport:
         ebops: exact EBOPs with the formats chosen.
         limit_ebops: the same with every quantizer as wide as settings and rules allow.
         loss: expected increase of the loss per sample (KL divergence from the float model for class
-            scores), by the quadratic estimate.
+            scores), by the quadratic estimate, before weights made good for rounding.
         price: loss paid per EBOP at the end.
         drop: measured on calibration data, in points; None if the budget decided.
         samples: samples the sensitivity was measured on.
+        compensated: whether weights were moved to make good for rounding.
         shares: kernels and inputs with their part of the loss, the most sensitive first.
     """
 
@@ -51,6 +62,7 @@ class AllocationReport:
     price: float
     drop: float | None
     samples: int
+    compensated: bool
     shares: tuple[Share, ...]
 
 
@@ -94,9 +106,10 @@ def allocate(
     settle: Callable[[keras.Model], tuple[Adjustment, ...]],
     margin: int = 1,
     seed: int = 0,
+    compensate: bool = True,
     progress: Progress = no_progress,
 ) -> tuple[AllocationReport, tuple[Adjustment, ...]]:
-    """Choose the widths of weights and of what they multiply; nothing is trained.
+    """Choose the widths of weights and of what they multiply; no step of training is taken.
 
     The calibrated formats are the upper limits. Formats of additions, tables and outputs stay.
 
@@ -108,6 +121,7 @@ def allocate(
         settle: brings the model into the state it is deployed in.
         margin: as the model was calibrated with.
         seed: of the sampled sensitivity.
+        compensate: let the weights make good for rounding (see `calibrate.Compensator`); they move.
         progress: hears of every batch and trial.
 
     Returns:
@@ -123,7 +137,11 @@ def allocate(
         )
 
     allocator = Allocator(conversion.model, sensitivity, margin=margin)
-    fitter = _Fitter(conversion.model, allocator, settle)
+    compensator = None
+    if compensate:
+        batch = next(iter(source.batches(_FITTED, limit=_FITTED)))
+        compensator = Compensator(conversion.model, conversion.clone, allocator.layers, batch.inputs)
+    fitter = _Fitter(conversion.model, allocator, compensator, settle)
     drop = None
     if budget.target_ebops is not None:
         fitted = fitter.fit(budget.target_ebops)
@@ -141,6 +159,7 @@ def allocate(
             price=fitted.allocation.price,
             drop=drop,
             samples=allocator.sensitivity.samples,
+            compensated=compensate,
             shares=allocator.shares(fitted.allocation),
         ),
         fitted.adjustments,
@@ -176,11 +195,12 @@ class _Fitter:
 
     model: keras.Model
     allocator: Allocator
+    compensator: Compensator | None
     settle: Callable[[keras.Model], tuple[Adjustment, ...]]
 
     def use(self, allocation: Allocation) -> _Fitted:
         """Give the model an allocation, settled, and count what the firmware will have."""
-        self.allocator.apply(allocation)
+        self.allocator.apply(allocation, self.compensator)
         adjustments = self.settle(self.model)
         return _Fitted(allocation=allocation, ebops=total_ebops(lower(self.model)), adjustments=adjustments)
 
@@ -198,7 +218,10 @@ class _Fitter:
             at_limits = allocation.price == 0
             if tried.ebops <= target and (tried.ebops >= LEAST_USE * target or at_limits):
                 break
-            aim = max(1, int(aim * (0.999 * target) / max(tried.ebops, 1)))
+            # What is not allocated stays; the rest was missed by a factor that hardly changes.
+            fixed = self.allocator.fixed
+            miss = (_AIM * target - fixed) / max(tried.ebops - fixed, 1)
+            aim = max(fixed + 1, fixed + int((aim - fixed) * miss))
         if best is None:
             raise BudgetError(
                 "no allocation that stays exact meets the budget",
@@ -233,19 +256,22 @@ class _DropSearch:
                 received=f"max_drop {self.max_drop:g} points; lost: {drop:.2f}",
                 remedy=f"allow {drop:.2f} points, or raise weight_bits and activation_bits",
             )
-        found, low, high = drop, best.ebops / _RANGE, float(best.ebops)
+        found, high = drop, float(self.fitter.allocator.at_limits().ebops)
+        low = high / _RANGE
         for count in range(_SEARCHES):
-            middle = int((low * high) ** 0.5)
+            aim = int((low * high) ** 0.5)
             try:
-                tried = self.fitter.fit(middle)
-                drop = self._drop()
+                tried = self.fitter.use(self.fitter.allocator.solve(aim))
             except BudgetError:  # fewer than any allocation has
-                low = middle
+                low = aim
                 continue
+            drop = self._drop()
             if drop <= self.max_drop:
-                best, found, high = tried, drop, float(tried.ebops)
+                high = aim
+                if tried.ebops < best.ebops:
+                    best, found = tried, drop
             else:
-                low = middle
+                low = aim
             values = {"EBOPs": float(tried.ebops), "drop": drop}
             self.progress(
                 Event(stage="search", done=count + 1, total=_SEARCHES, unit="budgets", values=values)

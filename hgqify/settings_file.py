@@ -1,7 +1,7 @@
 """Settings of a conversion in a TOML file.
 
 [convert]              # fields of ConvertSettings and FinetuneSettings, margin, seed, finetune_steps,
-                       # target_ebops or max_drop
+                       # target_ebops or max_drop, compensate
 weight_bits = 8
 learning_rate = 0.002
 
@@ -43,6 +43,7 @@ _KEYWORDS: Mapping[str, Any] = {
     "finetune_steps": int,
     "target_ebops": int,
     "max_drop": float,
+    "compensate": bool,
 }
 
 

@@ -185,8 +185,8 @@ def test_every_kind_of_graph_keeps_its_budget_and_stays_exact(name):
     x = tiny_models.inputs(model, 160, seed=1)
     settings = {"progress": no_progress, "weight_granularity": "element", "finetune_steps": 0}
     full = hgqify.convert(model, x, **settings).report.ebops
-    result = hgqify.convert(model, x, target_ebops=full // 2, progress=no_progress)
-    assert 0 < result.report.ebops <= full // 2
+    result = hgqify.convert(model, x, target_ebops=full * 3 // 4, progress=no_progress)
+    assert 0 < result.report.ebops <= full * 3 // 4
     assert result.report.allocation["limit_ebops"] > 0
     inputs = random_inputs(result.program, 200, seed=0)
     given = predict(result.model, inputs)
@@ -220,6 +220,26 @@ def test_max_drop_finds_fewer_ebops_within_the_drop():
     assert 100 * (quality.float_accuracy - quality.accuracy) == pytest.approx(found["drop"])
     assert found["drop"] <= 0.5
     assert result.report.ebops == found["ebops"] < found["limit_ebops"] / 5
+
+
+def test_compensation_brings_accuracy_back():
+    """At a sixteenth of the EBOPs of uniform 8 bits, on data not calibrated with."""
+    holdout = np.load(MNIST / "holdout.npz")
+    accuracy = []
+    for compensate in (False, True):
+        result = hgqify.convert(
+            MNIST / "model.keras",
+            MNIST / "calib.npy",
+            target_ebops=4_500_000,
+            compensate=compensate,
+            progress=no_progress,
+        )
+        assert result.report.ebops <= 4_500_000
+        assert result.report.allocation["compensated"] is compensate
+        (scores,) = predict(result.model, [holdout["x"]])
+        accuracy.append(np.mean(scores.argmax(axis=1) == holdout["y"]))
+    assert accuracy[1] > accuracy[0] + 0.005
+    assert accuracy[1] > 0.985
 
 
 class TestRefusals:

@@ -19,9 +19,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from hgqify.calibrate.candidates import DataCandidates, WeightCandidates, data_candidates, weight_candidates
+from hgqify.calibrate.candidates import DataCandidates, data_candidates, weight_candidates
+from hgqify.calibrate.compensate import Compensator
 from hgqify.calibrate.fisher import Sensitivity
 from hgqify.calibrate.placement import ceil_log2
+from hgqify.calibrate.rounding import Rounder
 from hgqify.calibrate.widths import apply_bias
 from hgqify.errors import BudgetError
 from hgqify.layers import QLayer, QLinear, quantized_layers
@@ -265,19 +267,47 @@ class Allocator:
             ]
         return tuple(sorted(found, key=lambda share: -share.loss))
 
-    def apply(self, allocation: Allocation) -> None:
-        """Give the model the formats of an allocation; biases follow the LSB of the products."""
+    def apply(self, allocation: Allocation, compensator: Compensator | None = None) -> None:
+        """Give the model the formats of an allocation; biases follow the LSB of the products.
+
+        Args:
+            allocation: of this allocator.
+            compensator: lets the weights make good for rounding; they then choose their widths once more,
+                at the allocation's price.
+        """
+        if compensator is not None:
+            compensator.restore()
         for layer in self.layers:
             data = self.data[layer.name]
             chosen = allocation.data[layer.name]
             i, f, bits = (_taken(part, chosen) for part in (data.i, data.f, data.bits))
-            # One signed bit without magnitude would hold -2**i and 0: no more than nothing at all.
             live = bits > 0
             parts = (np.where(live, part, 0) for part in (data.k, i, f))
             layer.iqs[0].set_state(*(part.reshape(layer.iqs[0].width_shape) for part in parts))
-            found = self.weights[layer.name]
-            layer.kq.set_state(*_weight_state(layer, found, allocation.weights[layer.name]))
+        for layer in self.layers:
+            f, codes = self._rounded(layer, allocation, compensator)
+            layer.kq.set_state(*_weight_state(layer, f, codes, self.weights[layer.name].shared))
             apply_bias(layer)
+
+    def _rounded(
+        self, layer: QLinear, allocation: Allocation, compensator: Compensator | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """f and code of every weight; with a compensator, the layer's weights have moved to them."""
+        name = layer.name
+        found, chosen = self.weights[name], allocation.weights[name]
+        if compensator is None or name not in compensator.layers:
+            return _taken(found.f, chosen), _taken(found.codes, chosen)
+        bits = self._bits(name, allocation.data[name])
+        rounder = Rounder(
+            layer,
+            found,
+            chosen,
+            curvature=self.sensitivity.weights[name],
+            prices=self._prices[name][0](bits.astype(np.float32)),
+            price=allocation.price,
+        )
+        compensator.refit(name, rounder)
+        return rounder.result()
 
 
 def _width(layer: QLinear) -> int:
@@ -287,12 +317,11 @@ def _width(layer: QLinear) -> int:
 
 
 def _weight_state(
-    layer: QLayer, found: WeightCandidates, chosen: np.ndarray
+    layer: QLayer, f: np.ndarray, codes: np.ndarray, shared: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """k, i, f of the widths' shape: i is what the largest code of each group needs."""
-    f, codes = _taken(found.f, chosen), _taken(found.codes, chosen)
-    largest = np.max(np.abs(codes), axis=found.shared, keepdims=True)
-    f = np.max(f, axis=found.shared, keepdims=True)
+    largest = np.max(np.abs(codes), axis=shared, keepdims=True)
+    f = np.max(f, axis=shared, keepdims=True)
     live = largest > 0
     bits = ceil_log2(largest + 1.0)
     shape = layer.kq.width_shape

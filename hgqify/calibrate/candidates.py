@@ -69,6 +69,7 @@ class WeightCandidates:
         codes: quantized weights in units of 2**-f, int64, (C, *kernel).
         error: squared error of every weight, (C, *kernel).
         spans: bits from the most to the least significant non-zero one, (C, *kernel).
+        top: largest magnitude of a code, (C, *kernel).
         shared: axes along which one format is shared; () for one per weight.
     """
 
@@ -76,6 +77,7 @@ class WeightCandidates:
     codes: np.ndarray
     error: np.ndarray
     spans: np.ndarray
+    top: np.ndarray
     shared: tuple[int, ...]
 
 
@@ -108,5 +110,6 @@ def weight_candidates(layer: QLinear, width: int) -> WeightCandidates:
         codes=codes.astype(np.int64),
         error=(np.ldexp(codes, -fs) - weight) ** 2,
         spans=span(codes.astype(np.int64)),
+        top=top.astype(np.int64),
         shared=shared,
     )

@@ -67,6 +67,11 @@ def _width_options(function: _F) -> _F:
 def _budget_options(function: _F) -> _F:
     for option in (
         click.option(
+            "--compensate/--no-compensate",
+            default=None,
+            help="Under a budget, let the weights make good for rounding. Default: on.",
+        ),
+        click.option(
             "--max-drop",
             type=click.FloatRange(min=0),
             metavar="POINTS",
