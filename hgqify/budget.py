@@ -17,16 +17,14 @@ from hgqify.calibrate import (
     Share,
     measure_sensitivity,
 )
+from hgqify.calibrate.allocate import LEAST_USE
 from hgqify.calibrate.candidates import DataCandidates
 from hgqify.convert import Conversion
 from hgqify.data import Source
 from hgqify.errors import BudgetError, RuleError
-from hgqify.precision import lower, total_ebops
+from hgqify.precision import Program, lower, total_ebops
 from hgqify.progress import Event, Progress, no_progress
 from hgqify.quality import measure
-
-LEAST_USE = 0.97
-"""A budget counts as used from here on."""
 
 _ATTEMPTS = 6
 _SEARCHES = 9
@@ -172,8 +170,7 @@ def _refuse_constant(fitted: _Fitted, fitter: _Fitter) -> None:
     Raises:
         BudgetError: every output is constant.
     """
-    program = lower(fitter.model)
-    infos = [program.by_name[name].info for name in program.outputs]
+    infos = [fitted.program.by_name[name].info for name in fitted.program.outputs]
     if all(info is not None and bool(np.all(info.low == info.high)) for info in infos):
         raise BudgetError(
             "the budget leaves nothing of the model: its outputs are constant",
@@ -185,6 +182,7 @@ def _refuse_constant(fitted: _Fitted, fitter: _Fitter) -> None:
 @dataclass(frozen=True, kw_only=True)
 class _Fitted:
     allocation: Allocation
+    program: Program
     ebops: int
     adjustments: tuple[Adjustment, ...]
 
@@ -202,7 +200,10 @@ class _Fitter:
         """Give the model an allocation, settled, and count what the firmware will have."""
         self.allocator.apply(allocation, self.compensator)
         adjustments = self.settle(self.model)
-        return _Fitted(allocation=allocation, ebops=total_ebops(lower(self.model)), adjustments=adjustments)
+        program = lower(self.model)
+        return _Fitted(
+            allocation=allocation, program=program, ebops=total_ebops(program), adjustments=adjustments
+        )
 
     def fit(self, target: int) -> _Fitted:
         """The model under ``target`` EBOPs, as close to it as a few corrected attempts come."""

@@ -12,8 +12,9 @@ from tiny_zoo import tiny_models
 
 import hgqify
 from hgqify import graph
-from hgqify.budget import LEAST_USE, Budget, allocate
+from hgqify.budget import Budget, allocate
 from hgqify.calibrate import Allocation, Allocator, calibrate, measure_sensitivity
+from hgqify.calibrate.allocate import LEAST_USE
 from hgqify.calling import predict
 from hgqify.cli import main
 from hgqify.convert import ConvertSettings, Granularity, convert

@@ -19,7 +19,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from hgqify.calibrate.candidates import DataCandidates, data_candidates, weight_candidates
+from hgqify.calibrate.candidates import DataCandidates, coarsest_best, data_candidates, weight_candidates
 from hgqify.calibrate.compensate import Compensator
 from hgqify.calibrate.fisher import Sensitivity
 from hgqify.calibrate.placement import ceil_log2
@@ -31,7 +31,9 @@ from hgqify.layers import QLayer, QLinear, quantized_layers
 ops: Any = keras.ops
 _TURNS = 3
 _BISECTIONS = 24
-_USED = 0.97  # of a budget: what is left need not be spent
+
+LEAST_USE = 0.97
+"""A budget counts as used from here on: what is left need not be spent."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,10 +122,11 @@ class Allocator:
         }
         self._shapes = {layer.name: layer.data_shape for layer in self.layers}
         self._prices = {layer.name: _price_functions(layer) for layer in self.layers}
+        self._widest = self._solved(0.0)
 
     def at_limits(self) -> Allocation:
         """Every quantizer as wide as it may be."""
-        return self._solved(0.0)
+        return self._widest
 
     def solve(self, budget: int) -> Allocation:
         """The allocation of least loss found with EBOPs of at most ``budget``.
@@ -167,7 +170,7 @@ class Allocator:
 
     def _repaired(self, found: Allocation, budget: int) -> Allocation:
         """Where formats are shared by so many that the steps are large: single steps that still fit."""
-        while found.ebops < _USED * budget:
+        while found.ebops < LEAST_USE * budget:
             best, best_gain = None, 0.0
             for name in self.data:
                 for weights, data in self._steps(name, found):
@@ -210,8 +213,7 @@ class Allocator:
         each = self._prices[name][0](bits.astype(np.float32))
         cost = self._weight_loss[name] + price * _grouped(found.spans * each, found.shared)
         # The coarsest of equals: a weight that is zero anyway needs no bits.
-        best = cost.shape[0] - 1 - np.argmin(cost[::-1], axis=0)
-        return np.broadcast_to(best, found.codes.shape[1:])
+        return np.broadcast_to(coarsest_best(cost), found.codes.shape[1:])
 
     def _choose_data(self, name: str, weights: np.ndarray, price: float) -> np.ndarray:
         candidates = self.data[name]

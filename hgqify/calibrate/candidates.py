@@ -81,6 +81,16 @@ class WeightCandidates:
     shared: tuple[int, ...]
 
 
+def nearest_codes(weights: np.ndarray, f: np.ndarray, top: np.ndarray) -> np.ndarray:
+    """Weights in units of 2**-f, rounded to nearest (ties up), at most ``top`` in magnitude; int64."""
+    return np.clip(np.floor(np.ldexp(weights, f) + 0.5), -top, top).astype(np.int64)
+
+
+def coarsest_best(cost: np.ndarray) -> np.ndarray:
+    """Which candidate (first axis, finest first) costs least; of equals the coarsest."""
+    return len(cost) - 1 - np.argmin(cost[::-1], axis=0)
+
+
 def weight_candidates(layer: QLinear, width: int) -> WeightCandidates:
     """All widths from the one the layer was made with down to none, where every weight is zero.
 
@@ -104,12 +114,12 @@ def weight_candidates(layer: QLinear, width: int) -> WeightCandidates:
     finest = np.broadcast_to(finest, weight.shape)
     fs = np.stack([finest - lost for lost in range(width + 1)])
     top = np.ldexp(1.0, np.maximum(i + fs, 0)) - 1
-    codes = np.clip(np.floor(np.ldexp(weight, fs) + 0.5), -top, top)
+    codes = nearest_codes(weight, fs, top)
     return WeightCandidates(
         f=fs,
-        codes=codes.astype(np.int64),
+        codes=codes,
         error=(np.ldexp(codes, -fs) - weight) ** 2,
-        spans=span(codes.astype(np.int64)),
+        spans=span(codes),
         top=top.astype(np.int64),
         shared=shared,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hgqify.calibrate.candidates import WeightCandidates
+from hgqify.calibrate.candidates import WeightCandidates, coarsest_best, nearest_codes
 from hgqify.calibrate.patches import from_matrices, kernel_matrices
 from hgqify.fixed import span
 from hgqify.layers import QLinear
@@ -44,13 +44,13 @@ class Rounder:
     def __call__(self, weights: np.ndarray, pivot: np.ndarray, term: int, energy: np.ndarray) -> np.ndarray:
         """See `compensate.Choose`."""
         f, top = self._f[:, :, term], self._top[:, :, term]  # (candidates, groups, outputs)
-        codes = np.clip(np.floor(np.ldexp(weights, f) + 0.5), -top, top)
+        codes = nearest_codes(weights, f, top)
         if not self._shared:
             # Curvature at an output: what its weights have together, by the inputs' squares.
             scale = 0.5 * self._curvature / np.maximum(energy[:, None], 1e-30) / pivot[:, None] ** 2
             errors = np.ldexp(codes, -f) - weights
-            cost = scale * errors**2 + self._costs[:, term] * span(codes.astype(np.int64))
-            self._chosen[:, term] = len(cost) - 1 - np.argmin(cost[::-1], axis=0)
+            cost = scale * errors**2 + self._costs[:, term] * span(codes)
+            self._chosen[:, term] = coarsest_best(cost)
         index = self._chosen[None, :, term]
         code = np.take_along_axis(codes, index, axis=0)[0]
         self._codes[:, term] = code
