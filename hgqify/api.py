@@ -15,7 +15,7 @@ import keras
 
 from hgqify import graph
 from hgqify.budget import Budget, allocate
-from hgqify.calibrate import calibrate, renewed
+from hgqify.calibrate import CalibrateSettings, calibrate, renewed
 from hgqify.convert import ConversionReport, ConvertSettings, Granularity, Rule, plan
 from hgqify.convert import convert as make_quantized
 from hgqify.convert.interface import choose_io_type
@@ -31,6 +31,7 @@ from hgqify.result import Result, aliases
 from hgqify.settling import settle
 
 _SETTINGS = {f.name for f in dataclasses.fields(ConvertSettings)}
+_CALIBRATION = {f.name for f in dataclasses.fields(CalibrateSettings)}
 _TRAINING = {f.name for f in dataclasses.fields(FinetuneSettings)}
 _PROJECT = {f.name for f in dataclasses.fields(ProjectOptions)}
 AUTO = "auto"
@@ -43,7 +44,6 @@ def convert(
     labels: Any = None,
     rules: Sequence[Rule] = (),
     seed: int = 0,
-    margin: int = 1,
     finetune_steps: int | None = None,
     target_ebops: int | None = None,
     max_drop: float | None = None,
@@ -69,7 +69,6 @@ def convert(
         labels: class labels, if any: an array, a path, or the name of an array in the file.
         rules: exceptions for some layers.
         seed: of all randomness.
-        margin: additional integer bits of activations whose overflow wraps.
         finetune_steps: optimizer steps; 0 for none; None for the default of `FinetuneSettings`, or none
             under a budget, which training does not keep yet.
         target_ebops: most EBOPs of the whole model. Weights and what they multiply get mixed widths, no
@@ -86,8 +85,9 @@ def convert(
         safe_mode: refuse models with Lambda layers, which can run code.
         exportable: refuse, before the fine-tuning, what cannot be printed as an hls4ml project.
         progress: hears of every step; None shows bars on standard error.
-        settings: fields of `ConvertSettings` (weight_bits, activation_bits, ...), of `FinetuneSettings`
-            (learning_rate, batch_size, ...) and of `ProjectOptions` (strategy, part, clock_period, ...).
+        settings: fields of `ConvertSettings` (weight_bits, activation_bits, ...), of `CalibrateSettings`
+            (margin), of `FinetuneSettings` (learning_rate, batch_size, ...) and of `ProjectOptions`
+            (strategy, part, clock_period, ...).
 
     Returns:
         The quantized model, its integers, its report, and the means to export it.
@@ -96,14 +96,12 @@ def convert(
         HgqifyError: what the user can mend: the model, the data, the settings.
     """
     show = TextProgress() if progress is None else progress
-    if isinstance(margin, bool) or not isinstance(margin, int) or margin < 0:
-        raise RuleError("margin must be a whole number of bits, 0 or more", received=repr(margin))
     options = {name: settings.pop(name) for name in [*settings] if name in _PROJECT}
     budget = _budget(target_ebops, max_drop, finetune_steps)
     if budget is not None:
         finetune_steps = 0
         settings.setdefault("weight_granularity", Granularity.ELEMENT)
-    conversion_settings, training = _split(settings, finetune_steps, seed)
+    conversion_settings, calibration_settings, training = _split(settings, finetune_steps, seed)
     if io_type != AUTO:
         ProjectOptions(backend=backend, io_type=io_type, **options)  # what is wrong is said before any work
     seconds: dict[str, float] = {}
@@ -123,7 +121,7 @@ def convert(
             conversion.probe,
             conversion.sites,
             source,
-            margin=margin,
+            settings=calibration_settings,
             proved=conversion.proved,
             settle=settle_all,
             progress=show,
@@ -138,7 +136,7 @@ def convert(
                 budget,
                 logits=logits,
                 settle=settle_all,
-                margin=margin,
+                margin=calibration_settings.margin,
                 seed=seed,
                 compensate=compensate,
                 progress=show,
@@ -167,7 +165,11 @@ def convert(
             calibration=calibration,
             allocation=allocation,
             finetune=trained,
-            settings={**dataclasses.asdict(conversion_settings), **dataclasses.asdict(training)},
+            settings={
+                name: value
+                for part in (conversion_settings, calibration_settings, training)
+                for name, value in dataclasses.asdict(part).items()
+            },
             seconds=seconds,
         )
     return Result(
@@ -213,18 +215,23 @@ def inspect(
 
 def _split(
     settings: dict[str, Any], steps: int | None, seed: int
-) -> tuple[ConvertSettings, FinetuneSettings]:
-    """Settings of the conversion and of the training from one set of keywords."""
+) -> tuple[ConvertSettings, CalibrateSettings, FinetuneSettings]:
+    """Settings of the conversion, the calibration and the training from one set of keywords."""
     training = {name: settings[name] for name in settings if name in _TRAINING}
-    conversion = {name: settings[name] for name in settings if name not in _TRAINING}
+    calibration = {name: settings[name] for name in settings if name in _CALIBRATION}
+    conversion = {name: settings[name] for name in settings if name not in _TRAINING | _CALIBRATION}
     if steps is not None:
         training["steps"] = steps
     unknown = [name for name in conversion if name not in _SETTINGS]
     if unknown:
-        known = sorted(_SETTINGS | _TRAINING | _PROJECT)
+        known = sorted(_SETTINGS | _CALIBRATION | _TRAINING | _PROJECT)
         near = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.0)[0]
         raise RuleError("unknown setting", received=", ".join(unknown), remedy=f"did you mean {near}?")
-    return ConvertSettings(**conversion), FinetuneSettings(**{"seed": seed, **training})
+    return (
+        ConvertSettings(**conversion),
+        CalibrateSettings(**calibration),
+        FinetuneSettings(**{"seed": seed, **training}),
+    )
 
 
 def _with_io_type(settings: ConvertSettings, read: graph.Graph, io_type: str) -> ConvertSettings:

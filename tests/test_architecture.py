@@ -40,7 +40,7 @@ ALLOWED: dict[str, set[str]] = {
     "settling": {"calibrate", "layers", "precision"},
     "budget": {"calibrate", "convert", "data", "precision", "quality"},
     "quality": {"calibrate", "data", "report"},
-    "settings_file": {"convert", "export", "finetune"},
+    "settings_file": {"calibrate", "convert", "export", "finetune"},
     "cli": {"hgqify"},
     "__main__": {"cli"},
 }
