@@ -28,7 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "layers": {"quantizers", "fixed"},
     "graph": set(),
     "convert": {"layers", "quantizers", "graph", "fixed"},
-    "calibrate": {"layers", "quantizers", "data", "fixed"},
+    "calibrate": {"layers", "quantizers", "data", "fixed", "graph"},
     "finetune": {"layers", "quantizers", "data"},
     "precision": {"fixed", "layers", "quantizers", "graph"},
     "reference": {"fixed", "precision"},

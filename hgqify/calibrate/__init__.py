@@ -6,14 +6,15 @@ Parts
     collect_ranges, Range, place_activation, place_weight, place_bias, apply_ranges, apply_weights,
     fit_float32, excess_bits
 Allocation under a budget of EBOPs
-    measure_sensitivity -> Sensitivity; Allocator (Allocation, Share), Compensator; renewed
+    measure_sensitivity -> Sensitivity; Allocator (Allocation, Share), Compensator,
+    samples_to_fit; renewed
 Quality
     layer_sqnr, sqnr
 """
 
 from hgqify.calibrate.allocate import Allocation, Allocator, Share
 from hgqify.calibrate.calibrate import CalibrationReport, SiteReport, calibrate, renewed, settle
-from hgqify.calibrate.compensate import Compensator
+from hgqify.calibrate.compensate import Compensator, samples_to_fit
 from hgqify.calibrate.fisher import Sensitivity, measure_sensitivity
 from hgqify.calibrate.float32 import Adjustment, excess_bits, fit_float32
 from hgqify.calibrate.placement import Bits, place_activation, place_bias, place_weight
@@ -46,6 +47,7 @@ __all__ = [
     "place_bias",
     "place_weight",
     "renewed",
+    "samples_to_fit",
     "settle",
     "sqnr",
 ]
