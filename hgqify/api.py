@@ -24,6 +24,7 @@ from hgqify.calibrate import (
     renewed,
 )
 from hgqify.convert import (
+    Conversion,
     ConversionReport,
     ConvertSettings,
     Granularity,
@@ -37,6 +38,7 @@ from hgqify.errors import ModelLoadError, RuleError
 from hgqify.export import ProjectOptions, refuse_unprintable
 from hgqify.finetune import FinetuneSettings, finetune
 from hgqify.opening import open_for
+from hgqify.overflow_choice import choose_overflow
 from hgqify.precision import lower
 from hgqify.progress import Progress, TextProgress
 from hgqify.quality import scoring_outputs
@@ -103,8 +105,8 @@ def convert(
         exportable: refuse, before the fine-tuning, what cannot be printed as an hls4ml project.
         progress: hears of every step; None shows bars on standard error.
         settings: fields of `ConvertSettings` (weight_bits, activation_bits, ...), of `CalibrateSettings`
-            (margin, ranges, ...), of `FinetuneSettings` (learning_rate, batch_size, ...) and of `ProjectOptions`
-            (strategy, part, clock_period, ...).
+            (margin, ranges, ...), of `FinetuneSettings` (learning_rate, batch_size, ...) and of
+            `ProjectOptions` (strategy, part, clock_period, ...).
 
     Returns:
         The quantized model, its integers, its report, and the means to export it.
@@ -131,6 +133,8 @@ def convert(
         conversion_settings = _with_io_type(conversion_settings, read, io_type)
         project = ProjectOptions(backend=backend, io_type=conversion_settings.io_type.value, **options)
         conversion = make_quantized(read, conversion_settings, rules)
+        if budget is not None:
+            _refuse_added_bits(conversion)
     settle_all = functools.partial(settle, proved=conversion.proved)
     source = open_for(source_model, calib, labels=labels, key=key, allow_pickle=allow_pickle)
     logits = scoring_outputs(conversion.logits, conversion.clone, source)
@@ -181,6 +185,12 @@ def convert(
             progress=show,
         )
     with _timed("lower", seconds):
+        overflow_choices = ()
+        if conversion.auto:
+            overflow_choices = choose_overflow(
+                conversion.model, conversion.auto, margin=calibration_settings.margin
+            )
+            calibration = renewed(calibration, conversion.model, calibration.adjustments)
         program = lower(conversion.model)
     with _timed("report", seconds):
         report = make_report(
@@ -191,6 +201,7 @@ def convert(
             calibration=calibration,
             allocation=allocation,
             finetune=trained,
+            overflow_choices=overflow_choices,
             settings={
                 name: value
                 for part in (conversion_settings, calibration_settings, training)
@@ -218,6 +229,20 @@ def _budget(target_ebops: int | None, max_drop: float | None, finetune_steps: in
             remedy="leave finetune_steps out under a budget, or leave the budget out",
         )
     return budget
+
+
+def _refuse_added_bits(conversion: Conversion) -> None:
+    """A budget is kept by the allocation, and bits that are added after it would break it.
+
+    Raises:
+        RuleError: some layer has the overflow policy AUTO.
+    """
+    if conversion.auto:
+        raise RuleError(
+            "overflow='AUTO' may add integer bits, which a budget does not know of yet",
+            where=min(conversion.auto),
+            remedy="let activations saturate (overflow='SAT') under a budget",
+        )
 
 
 def inspect(
@@ -270,8 +295,8 @@ def _refuse_wrapped_clips(conversion: ConvertSettings, calibration: CalibrateSet
     """
     if calibration.ranges is not Ranges.MINMAX and not conversion.overflow.mode.saturates:
         raise RuleError(
-            f"ranges={str(calibration.ranges)!r} leaves values out, and overflow={str(conversion.overflow)!r} "
-            "would wrap them around",
+            f"ranges={str(calibration.ranges)!r} leaves values out, and "
+            f"overflow={str(conversion.overflow)!r} would wrap them around",
             remedy="leave ranges out, or let activations saturate; single layers may wrap by rules, and hold "
             "all values seen",
         )

@@ -52,7 +52,7 @@ _KEYWORDS: Mapping[str, Any] = {
 
 def tables() -> dict[str, dict[str, Any]]:
     """The keys of every table and the types of their values."""
-    convert = {name: kind for owner in _OWNERS for name, kind in _types(owner).items()} | _KEYWORDS
+    convert = {name: kind for owner in _OWNERS for name, kind in _types(owner).items()} | {**_KEYWORDS}
     # The interface is one of the project; the steps are called as on the command line.
     for name in ("io_type", "steps"):
         del convert[name]

@@ -191,7 +191,9 @@ def choose_by_loss(
     losses = sensitivity(candidates).data
     for name, quantizer in chosen.items():
         best = np.argmin(losses[name], axis=0)[None]  # of equals the widest range
-        parts = (np.take_along_axis(part, best, axis=0)[0] for part in (candidates[name].i, candidates[name].f))
+        parts = (
+            np.take_along_axis(part, best, axis=0)[0] for part in (candidates[name].i, candidates[name].f)
+        )
         i, f = (part.reshape(quantizer.width_shape) for part in parts)
         quantizer.set_state(i=i, f=f)
 
