@@ -35,7 +35,7 @@ def _width_options(function: _F) -> _F:
             "--percentile",
             type=click.FloatRange(min=0, max=100, min_open=True),
             metavar="P",
-            help="Per cent of the values seen, zeros not counted, that must not saturate. Default: 99.99, "
+            help="Per cent of the values seen, zeros not counted, that must not saturate. Default: 99.9, "
             "with --ranges percentile.",
         ),
         click.option(

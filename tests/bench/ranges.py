@@ -15,6 +15,7 @@ from budgets import accuracy
 from real_models import CASES
 
 import hgqify
+from hgqify.overflow_choice import choose_overflow
 from hgqify.progress import no_progress
 
 NAMES = ("MNIST CNN", "DS-CNN", "ECG CNN", "jets BN")
@@ -57,14 +58,44 @@ def ranges(folder: Path, names: list[str]) -> None:
             print(f"| {name} | {base} | {bits} | {ebops} | " + " | ".join(cells) + " |", flush=True)
 
 
+OVERFLOW = {
+    "SAT": {"overflow": "SAT"},
+    "WRAP, margin 1": {"overflow": "WRAP", "margin": 1},
+    "PROVED": {"overflow": "PROVED"},
+    "AUTO": {"overflow": "AUTO"},
+}
+
+
+def overflow(folder: Path, names: list[str]) -> None:
+    """Accuracy, EBOPs and prices by choice of overflow."""
+    print("| model | overflow | accuracy | EBOPs | saturation, LUTs | can overflow | got bits |")
+    print("|---" * 7 + "|", flush=True)
+    for name in names:
+        model, calib, x, y = loaded(folder, name)
+        for choice, settings in OVERFLOW.items():
+            result = hgqify.convert(model, calib, finetune_steps=0, progress=no_progress, **settings)
+            left = choose_overflow(result.model)  # prices only
+            wrapping = [q for q in result.report.overflow["quantizers"] if not q["overflow"].saturates]
+            can = sum(c.saturating > 0 for c in left) + sum(q["status"] != "proved" for q in wrapping)
+            widened = sum(c["widened"] for c in result.report.overflow["choices"])
+            print(
+                f"| {name} | {choice} | {accuracy(result.model, x, y):.2f} | {result.report.ebops:,} | "
+                f"{sum(c.saturating for c in left):,} | {can} of {len(left) + len(wrapping)} | {widened} |",
+                flush=True,
+            )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("names", nargs="*", help=f"default: {', '.join(NAMES)}")
+    parser.add_argument("--part", choices=("ranges", "overflow"), help="default: both")
     options = parser.parse_args()
-    ranges(options.folder, options.names or list(NAMES))
+    for part in (ranges, overflow):
+        if options.part in (None, part.__name__):
+            part(options.folder, options.names or list(NAMES))
 
 
 if __name__ == "__main__":

@@ -35,7 +35,6 @@ from hgqify.convert import ConvertSettings, convert
 from hgqify.data import open_source
 from hgqify.errors import RuleError
 from hgqify.export import random_inputs
-from hgqify.layers import quantized_layers
 from hgqify.progress import no_progress
 from hgqify.reference import run
 
@@ -53,7 +52,7 @@ CONVERSIONS = {name: one_dense(name) for name in ("tensor", "channel", "element"
 
 
 def wanted_bound(values, percentile):
-    """The smallest power of two that holds a share of the values other than zero, from all of them at once."""
+    """The smallest power of two that holds a share of the values other than zero, from all at once."""
     magnitudes = np.abs(values[values != 0]).astype(np.float64)
     if not magnitudes.size:
         return None
@@ -104,11 +103,11 @@ def test_percentile_is_that_of_the_whole_array(x, percentile, granularity):
 
 
 def test_counting_takes_no_memory_for_the_data():
-    """51 MB of data in batches; what Python and NumPy hold at a time stays far below."""
+    """20 MB of data in batches; what Python and NumPy hold at a time stays far below."""
 
     class Batches:
         def __iter__(self):
-            for n in range(50):
+            for n in range(20):
                 yield np.random.default_rng(n).standard_t(2, size=(4000, 64)).astype("f4")
 
     keras.utils.set_random_seed(0)
@@ -126,7 +125,7 @@ def test_counting_takes_no_memory_for_the_data():
         )
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert max(peaks) < 16e6, peaks
+    assert max(peaks) < 8e6, peaks
 
 
 def test_data_on_a_grid_is_clipped_no_further_than_its_grid():
@@ -139,3 +138,224 @@ def test_data_on_a_grid_is_clipped_no_further_than_its_grid():
         result = quiet(model, x, percentile=90, input_bits=input_bits)
         site = result.report.to_dict()["calibration"]["sites"][0]
         assert (site["high"], site["ints"]) == (255, ints)
+
+
+@pytest.mark.parametrize("granularity", ["tensor", "channel"])
+def test_mse_takes_the_integer_bits_of_least_weighted_error(granularity):
+    """y = w x: an error e of an input costs w^2 e^2, so that an input that hardly counts may be clipped."""
+    # A little above a power of two: one bit less clips that by 5 % and halves the error of all others.
+    x = np.random.default_rng(3).uniform(-1, 1, (32, 6))
+    x[0] = 1.05
+    x[1, 4] = -900  # no squared error could ignore this
+    x = (x * [1, 0.5, 0.25, 1, 1, 2]).astype("f4")
+    model = keras.Sequential([keras.Input((6,), name="x"), keras.layers.Dense(1, use_bias=False, name="d")])
+    w = np.array([1, 0.5, 2, 1, 1, 1], np.float32)
+    model.layers[0].set_weights([w[:, None]])
+    conversion = convert(
+        graph.read(model),
+        ConvertSettings(activation_bits=5, input_bits=5, activation_granularity=granularity),
+    )
+    source = open_source(x, names=["x"])
+    sensitivity = partial(measure_sensitivity, conversion.clone, source, logits=(False,))
+    before, clipped = {}, {}
+
+    def choose(model):
+        before.update({layer.name: q.state() for layer, _, q in clippable(model)})
+        choose_by_loss(model, sensitivity)
+        for layer, _, quantizer in clippable(model):
+            old, new = before[layer.name], quantizer.state()
+            i, f = np.broadcast_to(old.i, (6,)), np.broadcast_to(old.f, (6,))
+            errors = []
+            for clip in range(CLIPS):
+                top = np.ldexp(1.0, i - clip)
+                step = np.ldexp(1.0, -(f + clip))
+                q = np.clip(np.floor(x / step + 0.5) * step, -top * old.k, top - step)
+                errors.append(np.sum(w**2 * (x - q) ** 2, axis=0))
+            totals = np.stack(errors) if granularity == "channel" else np.sum(errors, axis=1, keepdims=True)
+            best = np.argmin(totals, axis=0)
+            np.testing.assert_array_equal(np.ravel(new.i), np.ravel(old.i) - best)
+            np.testing.assert_array_equal(new.k + new.i + new.f, old.k + old.i + old.f)
+            clipped[layer.name] = int(best.sum())
+
+    calibrate(conversion.model, conversion.probe, conversion.sites, source, choose=choose)
+    # The model's input, and the layer's; where the large value shares its format, nothing is clipped.
+    assert clipped == dict.fromkeys(("x_quantize", "d"), 5 if granularity == "channel" else 0)
+
+
+def test_which_quantizers_may_be_clipped():
+    keras.utils.set_random_seed(0)
+    given = keras.Input((6,), name="x")
+    dense = keras.layers.Dense
+    y = dense(5, "tanh", name="a")(given)
+    y = dense(5, "relu", name="b")(y)
+    model = keras.Model(given, [dense(3, name="c")(y), y])
+    conversion = convert(graph.read(model), ConvertSettings(overflow="SAT"))
+    names = [(layer.name, slot) for layer, slot, _ in clippable(conversion.model)]
+    # No table (the tanh), no output of a layer's own (c) or in a layer of its own (b's).
+    assert names == [("x_quantize", 0), ("a", 0), ("b", 0), ("c", 0)]
+    wrapping = convert(graph.read(model), ConvertSettings(overflow="WRAP"))
+    assert [layer.name for layer, _, _ in clippable(wrapping.model)] == ["x_quantize"]
+
+
+def test_layers_that_wrap_by_a_rule_hold_all_that_was_seen():
+    keras.utils.set_random_seed(0)
+    dense = keras.layers.Dense
+    model = keras.Sequential([keras.Input((6,)), dense(5, "relu", name="a"), dense(5, name="b"), dense(2)])
+    x = np.random.default_rng(0).standard_t(1.5, size=(500, 6)).astype("f4")
+    sites = {}
+    for ranges in ("minmax", "percentile"):
+        rules = [hgqify.Rule(path="b", overflow="wrap")]
+        result = quiet(
+            model, x, ranges=ranges, percentile=95 if ranges == "percentile" else None, rules=rules
+        )
+        sites[ranges] = {s["layer"]: s["ints"] for s in result.report.to_dict()["calibration"]["sites"]}
+    assert sites["percentile"]["b"] == sites["minmax"]["b"]
+    assert sites["percentile"]["a"][0] < sites["minmax"]["a"][0]
+
+
+@pytest.fixture(scope="module")
+def kws_at_six_bits():
+    """The DS-CNN with six bits for all that is multiplied: accuracy and SQNR on the hold-out."""
+    holdout = np.load(KWS / "holdout.npz")
+    source = open_source(np.load(KWS / "calib.npy"), names=["input_1"])
+    found = {}
+    for name, chosen in (
+        ("minmax", CalibrateSettings()),
+        ("percentile", CalibrateSettings(percentile=99.9)),
+        ("mse", CalibrateSettings(ranges="mse")),
+    ):
+        conversion = convert(
+            graph.read(graph.load_model(KWS / "model.keras")),
+            ConvertSettings(weight_bits=6, activation_bits=6, input_bits=6),
+        )
+        sensitivity = partial(measure_sensitivity, conversion.clone, source, logits=conversion.logits)
+        calibrate(
+            conversion.model,
+            conversion.probe,
+            conversion.sites,
+            source,
+            settings=chosen,
+            choose=partial(choose_by_loss, sensitivity=sensitivity) if name == "mse" else None,
+        )
+        parts = np.array_split(holdout["x"], 2)
+        y, q = (
+            np.concatenate([predict(m, [p])[0] for p in parts]) for m in (conversion.clone, conversion.model)
+        )
+        found[name] = float(np.mean(q.argmax(axis=1) == holdout["y"])), sqnr(y, q)
+    return found
+
+
+def test_percentile_and_mse_save_a_real_model(kws_at_six_bits):
+    """Nothing trained, the same EBOPs, data not calibrated with: 64 % by min-max, 80 % and 91 % by choice."""
+    accuracy = {name: figures[0] for name, figures in kws_at_six_bits.items()}
+    noise = {name: figures[1] for name, figures in kws_at_six_bits.items()}
+    assert accuracy["percentile"] > accuracy["minmax"] + 0.1, kws_at_six_bits
+    assert accuracy["mse"] > accuracy["minmax"] + 0.2, kws_at_six_bits
+    assert accuracy["mse"] > 0.88
+    assert noise["percentile"] > noise["minmax"] + 2
+    assert noise["mse"] > noise["minmax"] + 8
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen"),
+    [("residual", {"ranges": "mse"}), ("mlp_batchnorm", {"percentile": 90}), ("shared", {"ranges": "mse"})],
+)
+def test_every_kind_of_graph_stays_exact(name, chosen):
+    model = tiny_models.build(name, seed=1)
+    x = tiny_models.inputs(model, 160, seed=1)
+    result = quiet(model, x, bits=5, **chosen)
+    assert result.report.float32_proved
+    inputs = random_inputs(result.program, 200, seed=0)
+    for keras_output, expected in zip(
+        predict(result.model, inputs), run(result.program, inputs).values, strict=True
+    ):
+        np.testing.assert_array_equal(keras_output, expected)
+
+
+def test_under_a_budget_the_percentile_is_the_widest_range():
+    model = tiny_models.build("mlp", seed=1)
+    x = tiny_models.inputs(model, 300, seed=1)
+    conversion = convert(graph.read(model), ConvertSettings())
+    free = calibrate(
+        conversion.model,
+        conversion.probe,
+        conversion.sites,
+        open_source(x),
+        settings=CalibrateSettings(percentile=80),
+    ).sites
+    result = hgqify.convert(model, x, percentile=80, target_ebops=700, compensate=False, progress=no_progress)
+    assert result.report.ebops <= 700
+    for site, limit in zip(result.report.to_dict()["calibration"]["sites"], free, strict=True):
+        assert site["ints"][1] <= max(limit.ints[1], 0)  # without any bits, i is 0
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("value", [0, -1, 100.5, float("nan"), True, "99"])
+    def test_impossible_percentiles(self, value):
+        with pytest.raises(RuleError, match="percentile must be a number above 0, at most 100"):
+            CalibrateSettings(percentile=value)
+
+    def test_an_unknown_choice(self):
+        with pytest.raises(RuleError, match=r"minmax, percentile, mse; the closest is minmax"):
+            CalibrateSettings(ranges="min-max")
+
+    @pytest.mark.parametrize("ranges", ["minmax", "mse"])
+    def test_a_percentile_that_nothing_would_use(self, ranges):
+        with pytest.raises(RuleError, match=rf"ranges='{ranges}' has no use for a percentile.*percentile=99"):
+            CalibrateSettings(ranges=ranges, percentile=99)
+
+    @pytest.mark.parametrize("overflow", ["WRAP", "WRAP_SM", "PROVED"])
+    @pytest.mark.parametrize("chosen", [{"ranges": "mse"}, {"percentile": 99.9}])
+    def test_clipping_what_would_wrap(self, overflow, chosen):
+        model = tiny_models.build("mlp", seed=1)
+        with pytest.raises(RuleError, match=rf"leaves values out, and overflow='{overflow}' would wrap"):
+            quiet(model, tiny_models.inputs(model, 64, seed=1), overflow=overflow, **chosen)
+
+
+def test_a_percentile_alone_says_which_ranges():
+    assert CalibrateSettings().ranges == "minmax"
+    assert CalibrateSettings(percentile=99).ranges == "percentile"
+    assert CalibrateSettings(ranges="PERCENTILE").percentile == 99.9
+
+
+def test_command_line_and_settings_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = tiny_models.build("mlp", seed=1)
+    model.save("model.keras")
+    np.save("calib.npy", tiny_models.inputs(model, 160, seed=1))
+    Path("s.toml").write_text("[convert]\nbits = 6\nranges = 'percentile'\npercentile = 99\n")
+    start = ["model.keras", "--calib", "calib.npy", "--no-check", "-q", "--finetune-steps", "0"]
+    found = {}
+    for name, options in (
+        ("file", ["--config", "s.toml"]),
+        ("line", ["--bits", "6", "--ranges", "percentile", "--percentile", "99"]),
+        ("both", ["--config", "s.toml", "--percentile", "80"]),
+        ("mse", ["--bits", "6", "--ranges", "mse"]),
+    ):
+        result = CliRunner().invoke(main, [*start, *options, "-o", name], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        found[name] = json.loads(Path(name, "report.json").read_text())
+    settings = {name: report["settings"] for name, report in found.items()}
+    assert settings["file"] == settings["line"]
+    assert found["file"]["calibration"] == found["line"]["calibration"]
+    wanted = {"ranges": "percentile", "percentile": 99.0, "weight_bits": 6, "activation_bits": 6}
+    assert wanted.items() <= settings["file"].items()
+    assert settings["both"]["percentile"] == 80
+    assert (settings["mse"]["ranges"], settings["mse"]["percentile"]) == ("mse", None)
+    for options, message in (
+        (["--config", "s.toml", "--weight-bits", "8"], "bits and weight_bits set the same width"),
+        (["--config", "s.toml", "--ranges", "mse"], "has no use for a percentile"),
+        (["--ranges", "mse", "--overflow", "wrap"], "would wrap them around"),
+        (["--percentile", "0"], "--percentile"),
+    ):
+        result = CliRunner().invoke(main, [*start, *options, "-o", "refused"])
+        assert (result.exit_code, result.exception.__class__) == (2, SystemExit)
+        assert message in result.output
+    for text, message in (
+        ("bits = 6\nweight_bits = 8", "convert: bits and weight_bits"),
+        ("ranges = 'mse'\npercentile = 99", "convert: ranges='mse' has no use"),
+        ("bits = 1", "convert: bits must be"),
+    ):
+        Path("wrong.toml").write_text(f"[convert]\n{text}\n")
+        with pytest.raises(RuleError, match=message):
+            hgqify.load_settings("wrong.toml")
