@@ -256,7 +256,7 @@ def inspect(
 
     Args:
         model, rules, safe_mode: as for `convert`.
-        settings: fields of `ConvertSettings`.
+        settings: fields of `ConvertSettings`, and ``bits``.
 
     Raises:
         HgqifyError: the model cannot be read, or a setting is wrong. Refused layers are no error here.

@@ -80,6 +80,8 @@ def percentile_ranges(
     found = {layer: dict(slots) for layer, slots in ranges.items()}
     places, jobs = [], []
     for layer, slot, quantizer in clippable(model):
+        if slot not in found.get(layer.name, {}):
+            continue  # refused, with its name, where ranges become formats
         state = quantizer.state()
         shared = found[layer.name][slot].reduce(state.f.shape)
         top = ceil_log2(np.maximum(-shared.low, shared.high))
