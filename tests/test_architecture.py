@@ -37,6 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     "config": {"layers", "quantizers"},
     "opening": {"data"},
     "float64": {"layers"},
+    "overflow_choice": {"calibrate", "fixed", "layers", "precision", "quantizers"},
     "settling": {"calibrate", "layers", "precision"},
     "budget": {"calibrate", "convert", "data", "precision", "quality"},
     "quality": {"calibrate", "data", "report"},

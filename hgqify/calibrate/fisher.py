@@ -71,7 +71,7 @@ def measure_sensitivity(
     """
     if keras.backend.backend() != "jax":
         raise CalibrationError(
-            "allocating bits needs gradients, which it takes from JAX only so far",
+            "what an error costs takes gradients, which come from JAX only so far",
             received=f"backend {keras.backend.backend()}",
             remedy="set KERAS_BACKEND=jax for the conversion; the result runs on every backend",
         )
