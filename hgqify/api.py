@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import difflib
 import functools
 import os
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
-from hgqify import graph
-from hgqify.budget import Budget, allocate
-from hgqify.calibrate import calibrate, renewed
+from hgqify import graph, pareto
+from hgqify.budget import AllocationReport, Budget, allocate, refuse_training
+from hgqify.calibrate import calibrate
+from hgqify.calibrated import Calibrated, timed
 from hgqify.convert import ConversionReport, ConvertSettings, Granularity, Rule, plan
 from hgqify.convert import convert as make_quantized
 from hgqify.convert.interface import choose_io_type
@@ -24,7 +23,7 @@ from hgqify.export import ProjectOptions, refuse_unprintable
 from hgqify.finetune import FinetuneSettings, finetune
 from hgqify.opening import open_for
 from hgqify.precision import lower
-from hgqify.progress import Progress, TextProgress
+from hgqify.progress import Progress, TextProgress, no_progress
 from hgqify.quality import scoring_outputs
 from hgqify.reporting import make_report
 from hgqify.result import Result, aliases
@@ -47,6 +46,7 @@ def convert(
     finetune_steps: int | None = None,
     target_ebops: int | None = None,
     max_drop: float | None = None,
+    budgets: Sequence[int] | None = None,
     compensate: bool = True,
     io_type: str = AUTO,
     backend: str = "Vitis",
@@ -76,6 +76,8 @@ def convert(
             wider than settings and rules say; weights one each, unless ``weight_granularity`` is given.
         max_drop: instead: the fewest EBOPs that lose no more than so many percentage points of accuracy
             (with labels) or of agreement with the float model on the calibration data.
+        budgets: several target_ebops from one calibration: the result is the point that `hgqify.sweep`
+            chooses of them on the calibration data; with max_drop the fewest EBOPs within it.
         compensate: under a budget, refit the weights to their quantized inputs and spread the error of each
             rounded weight over the others: closer to float at the same EBOPs.
         io_type: 'io_parallel', 'io_stream', or 'auto': streams for models with tensors too large for
@@ -96,12 +98,84 @@ def convert(
         HgqifyError: what the user can mend: the model, the data, the settings.
     """
     show = TextProgress() if progress is None else progress
+    budget = _budget(target_ebops, max_drop, budgets, finetune_steps)
+    state = calibrated(
+        model,
+        calib,
+        labels=labels,
+        rules=rules,
+        seed=seed,
+        margin=margin,
+        finetune_steps=finetune_steps if budget is None and budgets is None else 0,
+        under_budget=budget is not None or budgets is not None,
+        io_type=io_type,
+        backend=backend,
+        key=key,
+        allow_pickle=allow_pickle,
+        safe_mode=safe_mode,
+        progress=show,
+        **settings,
+    )
+    conversion, project = state.conversion, state.project
+    if budgets is not None:
+        if exportable:
+            refuse_unprintable(lower(conversion.model), project, aliases(conversion.report.to_dict()))
+        front = pareto.sweep(
+            state, finished, budgets=budgets, max_drop=max_drop, compensate=compensate, progress=show
+        )
+        return front.result()
+    allocation = None
+    if budget is not None:
+        with timed("allocate", state.seconds):
+            allocation, adjustments = allocate(
+                conversion,
+                state.source,
+                budget,
+                logits=state.logits,
+                settle=state.settle,
+                margin=margin,
+                seed=seed,
+                compensate=compensate,
+                progress=show,
+            )
+        state = state.allocated(conversion, adjustments)
+    if exportable:
+        refuse_unprintable(lower(conversion.model), project, aliases(conversion.report.to_dict()))
+    return finished(state, allocation, progress=show)
+
+
+def calibrated(
+    model: keras.Model | str | os.PathLike[str],
+    calib: Any,
+    *,
+    labels: Any = None,
+    rules: Sequence[Rule] = (),
+    seed: int = 0,
+    margin: int = 1,
+    finetune_steps: int | None = None,
+    under_budget: bool = False,
+    io_type: str = AUTO,
+    backend: str = "Vitis",
+    key: str | Sequence[str] | None = None,
+    allow_pickle: bool = False,
+    safe_mode: bool = True,
+    progress: Progress = no_progress,
+    **settings: Any,
+) -> Calibrated:
+    """The first stages of `convert`: read, cloned with quantized layers, calibrated.
+
+    Args:
+        under_budget: the widths will be allocated: weights get their own, unless settings say otherwise.
+        model, calib, labels, rules, seed, margin, finetune_steps, io_type, backend, key, allow_pickle,
+            safe_mode, progress, settings: as for `convert`.
+
+    Raises:
+        HgqifyError: what the user can mend: the model, the data, the settings.
+    """
     if isinstance(margin, bool) or not isinstance(margin, int) or margin < 0:
         raise RuleError("margin must be a whole number of bits, 0 or more", received=repr(margin))
     options = {name: settings.pop(name) for name in [*settings] if name in _PROJECT}
-    budget = _budget(target_ebops, max_drop, finetune_steps)
-    if budget is not None:
-        finetune_steps = 0
+    if under_budget:
         settings.setdefault("weight_granularity", Granularity.ELEMENT)
     conversion_settings, training = _split(settings, finetune_steps, seed)
     if io_type != AUTO:
@@ -109,7 +183,7 @@ def convert(
     seconds: dict[str, float] = {}
     keras.utils.set_random_seed(seed)
 
-    with _timed("convert", seconds):
+    with timed("convert", seconds):
         source_model = _model(model, safe_mode)
         read = graph.read(source_model)
         conversion_settings = _with_io_type(conversion_settings, read, io_type)
@@ -117,7 +191,7 @@ def convert(
         conversion = make_quantized(read, conversion_settings, rules)
     settle_all = functools.partial(settle, proved=conversion.proved)
     source = open_for(source_model, calib, labels=labels, key=key, allow_pickle=allow_pickle)
-    with _timed("calibrate", seconds):
+    with timed("calibrate", seconds):
         calibration = calibrate(
             conversion.model,
             conversion.probe,
@@ -126,48 +200,56 @@ def convert(
             margin=margin,
             proved=conversion.proved,
             settle=settle_all,
-            progress=show,
+            progress=progress,
         )
-    logits = scoring_outputs(conversion.logits, conversion.clone, source)
-    allocation = None
-    if budget is not None:
-        with _timed("allocate", seconds):
-            allocation, adjustments = allocate(
-                conversion,
-                source,
-                budget,
-                logits=logits,
-                settle=settle_all,
-                margin=margin,
-                seed=seed,
-                compensate=compensate,
-                progress=show,
-            )
-        calibration = renewed(calibration, conversion.model, adjustments)
-    if exportable:
-        refuse_unprintable(lower(conversion.model), project, aliases(conversion.report.to_dict()))
-    with _timed("finetune", seconds):
+    return Calibrated(
+        conversion=conversion,
+        source=source,
+        calibration=calibration,
+        logits=scoring_outputs(conversion.logits, conversion.clone, source),
+        settings=conversion_settings,
+        training=training,
+        project=project,
+        settle=settle_all,
+        margin=margin,
+        seed=seed,
+        seconds=seconds,
+    )
+
+
+def finished(
+    state: Calibrated, allocation: AllocationReport | None, *, progress: Progress = no_progress
+) -> Result:
+    """The last stages of `convert`: fine-tuned if the settings say so, lowered, reported.
+
+    Args:
+        state: its model has the formats it is to have; fine-tuning moves its weights.
+        allocation: how they were chosen, if under a budget.
+        progress: hears of every step.
+    """
+    conversion, seconds = state.conversion, {**state.seconds}
+    with timed("finetune", seconds):
         trained = finetune(
             conversion.model,
             conversion.clone,
-            source,
-            logits=logits,
-            settings=training,
-            settle=settle_all,
-            progress=show,
+            state.source,
+            logits=state.logits,
+            settings=state.training,
+            settle=state.settle,
+            progress=progress,
         )
-    with _timed("lower", seconds):
+    with timed("lower", seconds):
         program = lower(conversion.model)
-    with _timed("report", seconds):
+    with timed("report", seconds):
         report = make_report(
             conversion=conversion,
-            logits=logits,
+            logits=state.logits,
             program=program,
-            source=source,
-            calibration=calibration,
+            source=state.source,
+            calibration=state.calibration,
             allocation=allocation,
             finetune=trained,
-            settings={**dataclasses.asdict(conversion_settings), **dataclasses.asdict(training)},
+            settings={**dataclasses.asdict(state.settings), **dataclasses.asdict(state.training)},
             seconds=seconds,
         )
     return Result(
@@ -175,20 +257,26 @@ def convert(
         float_model=conversion.clone,
         program=program,
         report=report,
-        project=project,
+        project=state.project,
     )
 
 
-def _budget(target_ebops: int | None, max_drop: float | None, finetune_steps: int | None) -> Budget | None:
-    if target_ebops is None and max_drop is None:
+def _budget(
+    target_ebops: int | None,
+    max_drop: float | None,
+    budgets: Sequence[int] | None,
+    finetune_steps: int | None,
+) -> Budget | None:
+    """What one allocation aims at; None without, or where a sweep over several budgets decides."""
+    if target_ebops is None and max_drop is None and budgets is None:
         return None
-    budget = Budget(target_ebops=target_ebops, max_drop=max_drop)
-    if finetune_steps:
+    if budgets is not None and target_ebops is not None:
         raise RuleError(
-            "fine-tuning does not keep a budget yet: moved weights may take more EBOPs",
-            received=f"finetune_steps={finetune_steps}",
-            remedy="leave finetune_steps out under a budget, or leave the budget out",
+            "give either target_ebops or budgets",
+            received=f"target_ebops={target_ebops!r}, budgets={budgets!r}",
         )
+    budget = None if budgets is not None else Budget(target_ebops=target_ebops, max_drop=max_drop)
+    refuse_training(finetune_steps)
     return budget
 
 
@@ -241,10 +329,3 @@ def _model(model: keras.Model | str | os.PathLike[str], safe_mode: bool) -> kera
     raise ModelLoadError(
         "a Keras model or the path of one is needed", received=type(model).__name__, remedy="pass model.keras"
     )
-
-
-@contextlib.contextmanager
-def _timed(stage: str, seconds: dict[str, float]) -> Iterator[None]:
-    start = time.monotonic()
-    yield
-    seconds[stage] = round(time.monotonic() - start, 2)

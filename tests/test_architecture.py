@@ -40,17 +40,21 @@ ALLOWED: dict[str, set[str]] = {
     "settling": {"calibrate", "layers", "precision"},
     "budget": {"calibrate", "convert", "data", "precision", "quality"},
     "quality": {"calibrate", "data", "report"},
-    "settings_file": {"convert", "export", "finetune"},
+    "calibrated": {"calibrate", "convert", "data", "export", "finetune"},
+    "pareto": {"budget", "calibrate", "calibrated", "data", "quality", "report", "result", "settling"},
+    "settings_file": {"convert", "export", "finetune", "pareto"},
     "cli": {"hgqify"},
     "__main__": {"cli"},
 }
 # The API binds the stages together, and the package's init is its index.
-UNBOUND = {"api", "checking", "reporting", "result", "statements", "__init__"}
+UNBOUND = {"api", "checking", "reporting", "result", "statements", "sweep", "__init__"}
 
 # Third-party packages that only some may use.
 OUTSIDE: dict[str, set[str]] = {
     "hls4ml": {"export"},
     "click": {"cli"},
+    "joblib": {"pareto"},
+    "matplotlib": {"pareto"},
     "h5py": {"data", "graph"},
     "jax": {"quantizers", "layers", "calibrate", "finetune"},
     "torch": {"quantizers"},
