@@ -1,7 +1,7 @@
 """Settings of a conversion in a TOML file.
 
 [convert]              # fields of ConvertSettings and FinetuneSettings, margin, seed, finetune_steps,
-                       # target_ebops or max_drop, compensate
+                       # target_ebops or max_drop or budgets, compensate
 weight_bits = 8
 learning_rate = 0.002
 
@@ -34,6 +34,7 @@ from hgqify.convert import ConvertSettings, Rule
 from hgqify.errors import HgqifyError, RuleError
 from hgqify.export import ProjectOptions
 from hgqify.finetune import FinetuneSettings
+from hgqify.pareto import as_budgets
 
 AUTO = "auto"
 # Keywords of `hgqify.convert` that are fields of no settings.
@@ -43,6 +44,7 @@ _KEYWORDS: Mapping[str, Any] = {
     "finetune_steps": int,
     "target_ebops": int,
     "max_drop": float,
+    "budgets": list,
     "compensate": bool,
 }
 
@@ -128,7 +130,9 @@ def _table(
         return {}
     values = _known(raw, name, known[name], problems)
     for key, value in values.items():
-        if key in _KEYWORDS:
+        if key == "budgets":
+            problems += _tried(lambda budgets: as_budgets(budgets), {key: value}, f"{name}.{key}")
+        elif key in _KEYWORDS:
             if value < 0:
                 problems.append(f"{name}.{key}: must not be negative; received: {value!r}")
         elif (name, key) != ("project", "io_type") or value != AUTO:
@@ -211,7 +215,13 @@ def _fits(value: Any, hint: Any) -> bool:
     return False
 
 
-_NAMES: Mapping[Any, str] = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+_NAMES: Mapping[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+    list: "a list",
+}
 
 
 def _wanted(hint: Any) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from hgqify.errors import ExportError
+from hgqify.files import atomic_write
 from hgqify.pareto.front import Metric, SweepPoint
 
 _SIZE = (7.0, 4.5)  # inches
@@ -32,14 +34,14 @@ def draw(
         title: above the axes.
 
     Raises:
-        ExportError: matplotlib is not installed, or does not know the format.
+        ExportError: matplotlib is not installed or does not know the format, or the file cannot be written.
     """
     try:
         from matplotlib.figure import Figure  # not pyplot, which keeps figures and picks a window system
-        from matplotlib.ticker import EngFormatter
+        from matplotlib.ticker import EngFormatter, NullFormatter
     except ImportError as error:
         raise ExportError(
-            "there is no plot without matplotlib", remedy="pip install 'hgqify[plot]'"
+            "there is no plot without matplotlib", remedy="install it: pip install 'hgqify[plot]'"
         ) from error
     figure = Figure(figsize=_SIZE, layout="constrained")
     kind = Path(path).suffix.lstrip(".").lower()
@@ -77,10 +79,16 @@ def draw(
                 zorder=4,
             )
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    numbers = EngFormatter(sep="")
+    axes.xaxis.set_major_formatter(numbers)
+    low, high = axes.get_xlim()
+    # Within a decade the powers of ten alone may be none or one.
+    axes.xaxis.set_minor_formatter(numbers if high < 10 * low else NullFormatter())
     axes.set_xlabel("EBOPs (bit operations)")
     axes.set_ylabel(f"{metric.title} ({metric.unit})")
     axes.set_title(title, fontsize="medium")
     axes.grid(visible=True, which="major", color="0.9")
     axes.legend(loc="lower right", fontsize="small")
-    figure.savefig(path, dpi=150)
+    content = io.BytesIO()
+    figure.savefig(content, format=kind, dpi=150)
+    atomic_write(path, content.getvalue())

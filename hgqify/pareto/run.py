@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import joblib
-from joblib.parallel import LokyBackend, get_active_backend
+from joblib.parallel import LokyBackend, SequentialBackend, get_active_backend
 
 from hgqify.errors import RuleError
 from hgqify.pareto.front import Metric
@@ -74,7 +74,7 @@ def _outcomes(prepared: Prepared, targets: Sequence[int], jobs: int | None) -> I
     """As they come."""
     if not targets:
         return
-    if _alone(jobs):
+    if _is_alone(jobs):
         worker = Worker(prepared)
         yield from (worker.point(target) for target in targets)
         return
@@ -88,13 +88,14 @@ def _outcomes(prepared: Prepared, targets: Sequence[int], jobs: int | None) -> I
     yield from parallel(calls)
 
 
-def _alone(jobs: int | None) -> bool:
+def _is_alone(jobs: int | None) -> bool:
     """Whether one process of this machine does all: this one then, which builds the models once.
 
     A backend that the user chose is used even for one job: it may be another machine.
     """
-    backend, count = get_active_backend()
-    return (count if jobs is None else jobs) == 1 and isinstance(backend, LokyBackend)
+    backend, _ = get_active_backend()
+    count: Any = jobs
+    return joblib.effective_n_jobs(count) == 1 and isinstance(backend, LokyBackend | SequentialBackend)
 
 
 def _figures(outcome: Outcome, metric: Metric) -> dict[str, float]:

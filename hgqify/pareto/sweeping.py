@@ -56,7 +56,9 @@ class Sweep:
         data: what they are.
         limit_ebops: of the widest formats that settings and rules allow.
         max_drop: points that may be lost; None for the default rule.
+        model: its name.
         notes: what was not done, and why.
+        files: what was written to the output folder.
         seconds: time of each stage.
     """
 
@@ -70,6 +72,7 @@ class Sweep:
     max_drop: float | None
     model: str
     notes: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     _results: _Results = field(repr=False)
 
@@ -204,7 +207,7 @@ def sweep(
     with timed("sensitivity", seconds):
         prepared = prepare(
             state,
-            logits=scoring_outputs(conversion.logits, conversion.clone, judged_on),
+            logits=scoring_outputs(state.logits, conversion.clone, judged_on),
             data=collect(judged_on, limit),
             data_name="calibration data" if validation is None else "validation data",
             compensate=compensate,
@@ -279,10 +282,13 @@ def _measured(outcome: Outcome) -> tuple[Quality, AllocationReport]:
 
 def _written(found: Sweep, folder: Path) -> Sweep:
     """Table and plots beside the points; what cannot be drawn is noted."""
+    files, notes = [REPORT_FILE], list(found.notes)
     try:
         for name in PLOTS:
             found.plot(folder / name)
+            files.append(name)
     except ExportError as error:
-        found = dataclasses.replace(found, notes=(*found.notes, str(error)))
+        notes.append(str(error))
+    found = dataclasses.replace(found, notes=tuple(notes), files=tuple(files))
     atomic_write(folder / REPORT_FILE, found.to_json() + "\n")
     return found
