@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sys
+from pathlib import Path
 
 import distributed
 import joblib
@@ -344,6 +345,14 @@ def test_mistakes(options, message, mlp):
         hgqify.sweep(mlp, data(mlp)[0], progress=no_progress, **options)
 
 
+def test_a_backend_that_forks_is_refused(mlp):
+    with (
+        joblib.parallel_config(backend="multiprocessing", n_jobs=2),
+        pytest.raises(RuleError, match="Use 'loky'"),
+    ):
+        hgqify.sweep(mlp, data(mlp)[0], [600], progress=no_progress)
+
+
 def test_mistakes_of_convert_with_budgets(mlp):
     x, _ = data(mlp)
     for options in ({"target_ebops": 600}, {"finetune_steps": 5}):
@@ -389,3 +398,23 @@ def test_which_point_is_chosen():
     decibels = [point(400, 48.0), point(200, 31.0), point(100, 29.0)]
     assert chosen(decibels, Metric.SQNR) == 200
     assert chosen(decibels[2:], Metric.SQNR) == 100
+
+
+def test_mnist_from_one_calibration():
+    """Half the EBOPs cost little, a fiftieth costs much; data not calibrated with judges."""
+    folder = Path(__file__).parents[1] / "fixtures/mnist"
+    sweep = hgqify.sweep(
+        folder / "model.keras",
+        folder / "calib.npy",
+        [20_000_000, 4_500_000, 2_000_000],
+        validation=folder / "holdout.npz",
+        compensate=False,
+        progress=no_progress,
+    )
+    assert sweep.metric is Metric.ACCURACY
+    assert sweep.float_metric > 98.5
+    first, second, third = sweep.points
+    assert first.metric >= second.metric > third.metric
+    assert first.drop < 0.3
+    assert sweep.chosen in (first, second)
+    assert first.on_front or first.metric == second.metric

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import joblib
-from joblib.parallel import LokyBackend, SequentialBackend, get_active_backend
+from joblib.parallel import LokyBackend, MultiprocessingBackend, SequentialBackend, get_active_backend
 
 from hgqify.errors import RuleError
 from hgqify.pareto.front import Metric
@@ -16,11 +17,16 @@ from hgqify.progress import Event, Progress
 
 
 def check_jobs(jobs: int | None) -> None:
-    """Refuse a number of jobs that joblib would not take.
+    """Refuse what joblib would not take, or take and never finish.
 
     Raises:
-        RuleError: neither None nor a whole number other than 0.
+        RuleError: neither None nor a whole number other than 0; or joblib's backend forks.
     """
+    if type(get_active_backend()[0]) is MultiprocessingBackend:  # Ray's is a subclass that does not fork
+        raise RuleError(
+            "joblib's backend 'multiprocessing' forks this process, and JAX does not work in the copy",
+            remedy="use 'loky', joblib's default",
+        )
     if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, int) or jobs == 0):
         raise RuleError(
             "jobs must be a whole number: how many processes, or -1 for one per core", received=repr(jobs)
@@ -53,24 +59,30 @@ def run_points(
     done = {target: outcome for target, outcome in found.items() if outcome is not None}
     missing = [target for target in budgets if target not in done]
     progress(Event(stage="sweep", done=len(done), total=len(budgets), unit="points"))
-    for outcome in _outcomes(prepared, missing, jobs):
-        if store is not None:
-            store.save(outcome)
-        done[outcome.target_ebops] = outcome
-        progress(
-            Event(
-                stage="sweep",
-                done=len(done),
-                total=len(budgets),
-                unit="points",
-                values=_figures(outcome, metric),
-                milestone=True,
+    outcomes = _outcomes(prepared, missing, jobs)
+    try:
+        for outcome in outcomes:
+            if store is not None:
+                store.save(outcome)
+            done[outcome.target_ebops] = outcome
+            progress(
+                Event(
+                    stage="sweep",
+                    done=len(done),
+                    total=len(budgets),
+                    unit="points",
+                    values=_figures(outcome, metric),
+                    milestone=True,
+                )
             )
-        )
+    finally:
+        # Workers stop at once when something is raised; joblib warns of jobs that are dropped.
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
+            outcomes.close()
     return tuple(done[target] for target in budgets)
 
 
-def _outcomes(prepared: Prepared, targets: Sequence[int], jobs: int | None) -> Iterator[Outcome]:
+def _outcomes(prepared: Prepared, targets: Sequence[int], jobs: int | None) -> Generator[Outcome]:
     """As they come."""
     if not targets:
         return
@@ -83,7 +95,7 @@ def _outcomes(prepared: Prepared, targets: Sequence[int], jobs: int | None) -> I
     make: Any = joblib.Parallel
     try:
         parallel = make(n_jobs=jobs, batch_size=1, return_as="generator_unordered")
-    except ValueError:  # multiprocessing, and what builds on it, gives results only when all are there
+    except ValueError:  # Ray: results come only when all are there
         parallel = make(n_jobs=jobs, batch_size=1)
     yield from parallel(calls)
 
