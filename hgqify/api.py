@@ -13,7 +13,7 @@ import keras
 
 from hgqify import graph, pareto
 from hgqify.budget import AllocationReport, Budget, allocate, refuse_training
-from hgqify.calibrate import calibrate
+from hgqify.calibrate import CalibrateSettings, calibrate
 from hgqify.calibrated import Calibrated, timed
 from hgqify.convert import ConversionReport, ConvertSettings, Granularity, Rule, plan
 from hgqify.convert import convert as make_quantized
@@ -30,6 +30,7 @@ from hgqify.result import Result, aliases
 from hgqify.settling import settle
 
 _SETTINGS = {f.name for f in dataclasses.fields(ConvertSettings)}
+_CALIBRATION = {f.name for f in dataclasses.fields(CalibrateSettings)}
 _TRAINING = {f.name for f in dataclasses.fields(FinetuneSettings)}
 _PROJECT = {f.name for f in dataclasses.fields(ProjectOptions)}
 AUTO = "auto"
@@ -42,7 +43,6 @@ def convert(
     labels: Any = None,
     rules: Sequence[Rule] = (),
     seed: int = 0,
-    margin: int = 1,
     finetune_steps: int | None = None,
     target_ebops: int | None = None,
     max_drop: float | None = None,
@@ -69,7 +69,6 @@ def convert(
         labels: class labels, if any: an array, a path, or the name of an array in the file.
         rules: exceptions for some layers.
         seed: of all randomness.
-        margin: additional integer bits of activations whose overflow wraps.
         finetune_steps: optimizer steps; 0 for none; None for the default of `FinetuneSettings`, or none
             under a budget, which training does not keep yet.
         target_ebops: most EBOPs of the whole model. Weights and what they multiply get mixed widths, no
@@ -88,8 +87,9 @@ def convert(
         safe_mode: refuse models with Lambda layers, which can run code.
         exportable: refuse, before the fine-tuning, what cannot be printed as an hls4ml project.
         progress: hears of every step; None shows bars on standard error.
-        settings: fields of `ConvertSettings` (weight_bits, activation_bits, ...), of `FinetuneSettings`
-            (learning_rate, batch_size, ...) and of `ProjectOptions` (strategy, part, clock_period, ...).
+        settings: fields of `ConvertSettings` (weight_bits, activation_bits, ...), of `CalibrateSettings`
+            (margin), of `FinetuneSettings` (learning_rate, batch_size, ...) and of `ProjectOptions`
+            (strategy, part, clock_period, ...).
 
     Returns:
         The quantized model, its integers, its report, and the means to export it.
@@ -105,7 +105,6 @@ def convert(
         labels=labels,
         rules=rules,
         seed=seed,
-        margin=margin,
         finetune_steps=finetune_steps if budget is None and budgets is None else 0,
         under_budget=budget is not None or budgets is not None,
         io_type=io_type,
@@ -133,7 +132,7 @@ def convert(
                 budget,
                 logits=state.logits,
                 settle=state.settle,
-                margin=margin,
+                margin=state.calibrating.margin,
                 seed=seed,
                 compensate=compensate,
                 progress=show,
@@ -151,7 +150,6 @@ def calibrated(
     labels: Any = None,
     rules: Sequence[Rule] = (),
     seed: int = 0,
-    margin: int = 1,
     finetune_steps: int | None = None,
     under_budget: bool = False,
     io_type: str = AUTO,
@@ -166,18 +164,16 @@ def calibrated(
 
     Args:
         under_budget: the widths will be allocated: weights get their own, unless settings say otherwise.
-        model, calib, labels, rules, seed, margin, finetune_steps, io_type, backend, key, allow_pickle,
+        model, calib, labels, rules, seed, finetune_steps, io_type, backend, key, allow_pickle,
             safe_mode, progress, settings: as for `convert`.
 
     Raises:
         HgqifyError: what the user can mend: the model, the data, the settings.
     """
-    if isinstance(margin, bool) or not isinstance(margin, int) or margin < 0:
-        raise RuleError("margin must be a whole number of bits, 0 or more", received=repr(margin))
     options = {name: settings.pop(name) for name in [*settings] if name in _PROJECT}
     if under_budget:
         settings.setdefault("weight_granularity", Granularity.ELEMENT)
-    conversion_settings, training = _split(settings, finetune_steps, seed)
+    conversion_settings, calibration_settings, training = _split(settings, finetune_steps, seed)
     if io_type != AUTO:
         ProjectOptions(backend=backend, io_type=io_type, **options)  # what is wrong is said before any work
     seconds: dict[str, float] = {}
@@ -197,7 +193,7 @@ def calibrated(
             conversion.probe,
             conversion.sites,
             source,
-            margin=margin,
+            settings=calibration_settings,
             proved=conversion.proved,
             settle=settle_all,
             progress=progress,
@@ -211,7 +207,7 @@ def calibrated(
         training=training,
         project=project,
         settle=settle_all,
-        margin=margin,
+        calibrating=calibration_settings,
         seed=seed,
         seconds=seconds,
     )
@@ -249,7 +245,11 @@ def finished(
             calibration=state.calibration,
             allocation=allocation,
             finetune=trained,
-            settings={**dataclasses.asdict(state.settings), **dataclasses.asdict(state.training)},
+            settings={
+                name: value
+                for part in (state.settings, state.calibrating, state.training)
+                for name, value in dataclasses.asdict(part).items()
+            },
             seconds=seconds,
         )
     return Result(
@@ -301,18 +301,23 @@ def inspect(
 
 def _split(
     settings: dict[str, Any], steps: int | None, seed: int
-) -> tuple[ConvertSettings, FinetuneSettings]:
-    """Settings of the conversion and of the training from one set of keywords."""
+) -> tuple[ConvertSettings, CalibrateSettings, FinetuneSettings]:
+    """Settings of the conversion, the calibration and the training from one set of keywords."""
     training = {name: settings[name] for name in settings if name in _TRAINING}
-    conversion = {name: settings[name] for name in settings if name not in _TRAINING}
+    calibration = {name: settings[name] for name in settings if name in _CALIBRATION}
+    conversion = {name: settings[name] for name in settings if name not in _TRAINING | _CALIBRATION}
     if steps is not None:
         training["steps"] = steps
     unknown = [name for name in conversion if name not in _SETTINGS]
     if unknown:
-        known = sorted(_SETTINGS | _TRAINING | _PROJECT)
+        known = sorted(_SETTINGS | _CALIBRATION | _TRAINING | _PROJECT)
         near = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.0)[0]
         raise RuleError("unknown setting", received=", ".join(unknown), remedy=f"did you mean {near}?")
-    return ConvertSettings(**conversion), FinetuneSettings(**{"seed": seed, **training})
+    return (
+        ConvertSettings(**conversion),
+        CalibrateSettings(**calibration),
+        FinetuneSettings(**{"seed": seed, **training}),
+    )
 
 
 def _with_io_type(settings: ConvertSettings, read: graph.Graph, io_type: str) -> ConvertSettings:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import keras
 
-from hgqify.calibrate import Adjustment, CalibrationReport, renewed
+from hgqify.calibrate import Adjustment, CalibrateSettings, CalibrationReport, renewed
 from hgqify.convert import Conversion, ConvertSettings
 from hgqify.data import Source
 from hgqify.export import ProjectOptions
@@ -30,7 +30,7 @@ class Calibrated:
         training: of the fine-tuning.
         project: how the firmware is written.
         settle: brings a model of this conversion into the state it is deployed in.
-        margin: integer bits beyond the observed ranges, where activations wrap.
+        calibrating: how ranges became formats.
         seed: of all randomness.
         seconds: what each stage took.
     """
@@ -43,7 +43,7 @@ class Calibrated:
     training: FinetuneSettings
     project: ProjectOptions
     settle: Callable[[keras.Model], tuple[Adjustment, ...]]
-    margin: int
+    calibrating: CalibrateSettings
     seed: int
     seconds: dict[str, float]
 

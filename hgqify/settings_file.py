@@ -1,7 +1,7 @@
 """Settings of a conversion in a TOML file.
 
-[convert]              # fields of ConvertSettings and FinetuneSettings, margin, seed, finetune_steps,
-                       # target_ebops or max_drop or budgets, compensate
+[convert]              # fields of ConvertSettings, CalibrateSettings and FinetuneSettings; seed,
+                       # finetune_steps, target_ebops or max_drop or budgets, compensate
 weight_bits = 8
 learning_rate = 0.002
 
@@ -30,6 +30,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from hgqify.calibrate import CalibrateSettings
 from hgqify.convert import ConvertSettings, Rule
 from hgqify.errors import HgqifyError, RuleError
 from hgqify.export import ProjectOptions
@@ -37,9 +38,10 @@ from hgqify.finetune import FinetuneSettings
 from hgqify.pareto import as_budgets
 
 AUTO = "auto"
+# Whose fields the keys of [convert] are.
+_OWNERS = (ConvertSettings, CalibrateSettings, FinetuneSettings)
 # Keywords of `hgqify.convert` that are fields of no settings.
 _KEYWORDS: Mapping[str, Any] = {
-    "margin": int,
     "seed": int,
     "finetune_steps": int,
     "target_ebops": int,
@@ -51,7 +53,7 @@ _KEYWORDS: Mapping[str, Any] = {
 
 def tables() -> dict[str, dict[str, Any]]:
     """The keys of every table and the types of their values."""
-    convert = {**_types(ConvertSettings), **_types(FinetuneSettings), **_KEYWORDS}
+    convert = {name: kind for owner in _OWNERS for name, kind in _types(owner).items()} | {**_KEYWORDS}
     # The interface is one of the project; the steps are called as on the command line.
     for name in ("io_type", "steps"):
         del convert[name]
@@ -143,7 +145,7 @@ def _table(
 def _maker(table: str, key: str) -> Callable[..., Any]:
     if table == "project":
         return ProjectOptions
-    return ConvertSettings if key in {f.name for f in fields(ConvertSettings)} else FinetuneSettings
+    return next(owner for owner in _OWNERS if key in {f.name for f in fields(owner)})
 
 
 def _known(

@@ -42,7 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     "quality": {"calibrate", "data", "report"},
     "calibrated": {"calibrate", "convert", "data", "export", "finetune"},
     "pareto": {"budget", "calibrate", "calibrated", "data", "quality", "report", "result", "settling"},
-    "settings_file": {"convert", "export", "finetune", "pareto"},
+    "settings_file": {"calibrate", "convert", "export", "finetune", "pareto"},
     "cli": {"hgqify"},
     "__main__": {"cli"},
 }

@@ -1,7 +1,7 @@
 """Formats from data: observed ranges, placement of the binary point, exactness in float32.
 
 Run
-    calibrate -> CalibrationReport (SiteReport, Adjustment); settle after weights moved
+    calibrate, CalibrateSettings -> CalibrationReport (SiteReport, Adjustment); settle after weights moved
 Parts
     collect_ranges, Range, place_activation, place_weight, place_bias, apply_ranges, apply_weights,
     fit_float32, excess_bits
@@ -19,6 +19,7 @@ from hgqify.calibrate.float32 import Adjustment, excess_bits, fit_float32
 from hgqify.calibrate.placement import Bits, place_activation, place_bias, place_weight
 from hgqify.calibrate.quality import layer_sqnr, sqnr
 from hgqify.calibrate.ranges import Range, collect_ranges
+from hgqify.calibrate.settings import CalibrateSettings
 from hgqify.calibrate.widths import apply_ranges, apply_weights
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Allocation",
     "Allocator",
     "Bits",
+    "CalibrateSettings",
     "CalibrationReport",
     "Compensator",
     "Range",

@@ -12,11 +12,14 @@ import numpy as np
 
 from hgqify.calibrate.float32 import Adjustment, fit_float32
 from hgqify.calibrate.ranges import Range, collect_ranges
+from hgqify.calibrate.settings import CalibrateSettings
 from hgqify.calibrate.widths import apply_ranges, apply_weights, merged_range
 from hgqify.data import Source
 from hgqify.layers import quantized_layers, refresh
 from hgqify.progress import Event, Progress, no_progress
 from hgqify.quantizers import Quantizer
+
+_DEFAULT = CalibrateSettings()
 
 
 class SiteLike(Protocol):
@@ -88,7 +91,7 @@ def calibrate(
     *,
     batch_size: int = 256,
     limit: int | None = None,
-    margin: int = 1,
+    settings: CalibrateSettings = _DEFAULT,
     proved: Collection[str] = (),
     settle: Callable[[keras.Model], tuple[Adjustment, ...]] = settle,
     progress: Progress = no_progress,
@@ -102,7 +105,7 @@ def calibrate(
         source: calibration data; streamed once, one batch in memory.
         batch_size: samples per batch.
         limit: stop after this many samples.
-        margin: additional integer bits for activations whose overflow wraps.
+        settings: how ranges become formats.
         proved: names of layers whose quantizers get their integer bits from a proof later: here they are
             placed as if they saturated.
         settle: brings the model into the state it is deployed in.
@@ -127,7 +130,9 @@ def calibrate(
         merged = merged_range([observed[position] for position in site.tensors])
         ranges.setdefault(site.layer, {})[site.slot] = merged
     for layer in quantized_layers(model):
-        apply_ranges(layer, ranges.get(layer.name, {}), margin=None if layer.name in proved else margin)
+        apply_ranges(
+            layer, ranges.get(layer.name, {}), margin=None if layer.name in proved else settings.margin
+        )
         apply_weights(layer)
     adjustments = settle(model)
     return CalibrationReport(samples=seen, sites=_describe(model, ranges), adjustments=adjustments)

@@ -148,7 +148,9 @@ def prepare(
         seed=state.seed,
         progress=progress,
     )
-    allocator = Allocator(conversion.model, lambda found: measured(candidates=found), margin=state.margin)
+    allocator = Allocator(
+        conversion.model, lambda found: measured(candidates=found), margin=state.calibrating.margin
+    )
     return Prepared(
         model=Blueprint.of(conversion.model),
         clone=Blueprint.of(conversion.clone),
@@ -156,7 +158,7 @@ def prepare(
         limit_ebops=allocator.at_limits().ebops,
         inputs=fitting_inputs(state.source) if compensate else None,
         proved=frozenset(conversion.proved),
-        margin=state.margin,
+        margin=state.calibrating.margin,
         logits=tuple(logits),
         data=data,
         data_name=data_name,

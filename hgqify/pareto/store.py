@@ -43,7 +43,12 @@ def check_folder(folder: str | os.PathLike[str]) -> Path:
 def fingerprint(prepared: Prepared, state: Calibrated) -> dict[str, str]:
     """Hashes of everything a point depends on, by what the user would call it."""
     batch = next(iter(state.source.batches(_HASHED, limit=_HASHED)))
-    choices = [state.margin, state.seed, prepared.inputs is not None, sorted(prepared.proved)]
+    choices = [
+        dataclasses.asdict(state.calibrating),
+        state.seed,
+        prepared.inputs is not None,
+        sorted(prepared.proved),
+    ]
     return {
         "version of hgqify": hgqify_version(),
         "model": _hash([prepared.clone.config], prepared.clone.weights),
