@@ -270,14 +270,16 @@ def _budget(
     """What one allocation aims at; None without, or where a sweep over several budgets decides."""
     if target_ebops is None and max_drop is None and budgets is None:
         return None
-    if budgets is not None and target_ebops is not None:
+    refuse_training(finetune_steps)
+    if budgets is None:
+        return Budget(target_ebops=target_ebops, max_drop=max_drop)
+    if target_ebops is not None:
         raise RuleError(
             "give either target_ebops or budgets",
             received=f"target_ebops={target_ebops!r}, budgets={budgets!r}",
         )
-    budget = None if budgets is not None else Budget(target_ebops=target_ebops, max_drop=max_drop)
-    refuse_training(finetune_steps)
-    return budget
+    pareto.check_before(budgets=budgets, max_drop=max_drop)
+    return None
 
 
 def inspect(

@@ -10,7 +10,7 @@ import keras
 
 from hgqify import pareto
 from hgqify.api import calibrated, finished
-from hgqify.budget import Budget, refuse_training
+from hgqify.budget import refuse_training
 from hgqify.errors import RuleError
 from hgqify.export import refuse_unprintable
 from hgqify.opening import open_for
@@ -83,12 +83,10 @@ def sweep(
             "a sweep takes budgets, not one target_ebops",
             received=f"target_ebops={settings['target_ebops']!r}",
         )
-    if max_drop is not None:
-        Budget(max_drop=max_drop)
     refuse_training(finetune_steps)
     if validation is None and validation_labels is not None:
         raise RuleError("validation_labels come with validation data", remedy="give validation, or labels")
-    pareto.check_before(output, budgets, jobs)
+    pareto.check_before(budgets=budgets, max_drop=max_drop, jobs=jobs, output=output)
     state = calibrated(
         model,
         calib,

@@ -358,6 +358,9 @@ def test_mistakes_of_convert_with_budgets(mlp):
     for options in ({"target_ebops": 600}, {"finetune_steps": 5}):
         with pytest.raises(RuleError, match=next(iter(options))):
             hgqify.convert(mlp, x, budgets=[600], progress=no_progress, **options)
+    for options in ({"budgets": [0]}, {"budgets": [600], "max_drop": -1}):
+        with pytest.raises(RuleError, match=r"received: (0|-1)"):
+            hgqify.convert("no such model", x, progress=no_progress, **options)
 
 
 def point(ebops, metric, best=100.0):

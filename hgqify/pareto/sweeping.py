@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from hgqify.budget import AllocationReport
+from hgqify.budget import AllocationReport, Budget
 from hgqify.calibrated import Calibrated, timed
 from hgqify.data import Source, collect
 from hgqify.errors import BudgetError, ExportError
@@ -248,15 +248,23 @@ def sweep(
     return found if output is None else _written(found, Path(output))
 
 
-def check_before(output: str | os.PathLike[str] | None, budgets: object, jobs: int | None) -> None:
+def check_before(
+    *,
+    budgets: object = None,
+    max_drop: float | None = None,
+    jobs: int | None = None,
+    output: str | os.PathLike[str] | None = None,
+) -> None:
     """Refuse what is wrong about a sweep before any work.
 
     Raises:
-        HgqifyError: impossible budgets or jobs, or an output folder that holds something else.
+        HgqifyError: impossible budgets, drop or jobs, or an output folder that holds something else.
     """
     check_jobs(jobs)
     if budgets is not None:
         as_budgets(budgets)
+    if max_drop is not None:
+        Budget(max_drop=max_drop)
     if output is not None:
         check_folder(output)
 
