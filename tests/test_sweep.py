@@ -111,8 +111,7 @@ def test_a_point_is_what_convert_gives_under_its_budget(mlp, swept, tmp_path):
     [
         ("shared", {}),
         ("mlp_batchnorm", {"compensate": False}),
-        ("mlp", {"overflow": "PROVED", "activation_granularity": "element"}),
-        ("mlp", {"overflow": "WRAP", "rules": [hgqify.Rule(layer_type="Dense", weight_bits=4)]}),
+        ("mlp", {"overflow": "PROVED", "rules": [hgqify.Rule(layer_type="Dense", weight_bits=6)]}),
     ],
 )
 def test_other_graphs_and_settings_give_what_convert_gives(name, options, tmp_path):
@@ -305,19 +304,17 @@ def test_labels_of_validation_data_judge(mlp):
 
 def test_convert_with_budgets_gives_the_chosen_point(mlp, swept, tmp_path):
     x, labels = data(mlp)
-    found = hgqify.convert(mlp, x, labels=labels, budgets=BUDGETS, progress=no_progress)
-    assert_same_integers(found, swept.result(), tmp_path)
-    found = hgqify.convert(mlp, x, labels=labels, budgets=BUDGETS, max_drop=50.0, progress=no_progress)
-    assert found.report.ebops == swept.points[-1].ebops
+    found = hgqify.convert(mlp, x, labels=labels, budgets=BUDGETS[1:], max_drop=50.0, progress=no_progress)
+    assert_same_integers(found, swept.result(swept.points[-1]), tmp_path)
     with pytest.raises(BudgetError, match=r"loses more.*max_drop 0 points. The least lost is"):
         hgqify.convert(mlp, x, labels=labels, budgets=[400], max_drop=0, progress=no_progress)
 
 
 def test_budgets_that_cannot_be_met_are_listed(mlp):
     x, labels = data(mlp)
-    sweep = hgqify.sweep(mlp, x, [600, 1, 2], labels=labels, progress=no_progress)
+    sweep = hgqify.sweep(mlp, x, [600, 1], labels=labels, progress=no_progress)
     assert [point.target_ebops for point in sweep.points] == [600]
-    assert [entry.target_ebops for entry in sweep.unmet] == [2, 1]
+    assert [entry.target_ebops for entry in sweep.unmet] == [1]
     assert "outputs are constant" in sweep.table()
     with pytest.raises(BudgetError, match=r"(?s)no budget of the sweep.*\n  2: .*\n  1: .*larger ones"):
         hgqify.sweep(mlp, x, [1, 2], labels=labels, progress=no_progress)
