@@ -112,7 +112,7 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data with the schema's version; numbers that JSON lacks (infinity) become None."""
-        return {"schema": SCHEMA, **_plain(dataclasses.asdict(self))}
+        return {"schema": SCHEMA, **plain(dataclasses.asdict(self))}
 
     def to_json(self) -> str:
         """The report as JSON text."""
@@ -182,12 +182,12 @@ class Report:
         return lines
 
 
-def _plain(value: Any) -> Any:
-    """JSON types only."""
+def plain(value: Any) -> Any:
+    """A value in JSON types only; numbers that JSON lacks (infinity) become None."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, bool | int | str) or value is None:
