@@ -15,10 +15,11 @@ import keras
 
 from hgqify import graph
 from hgqify.budget import Budget, allocate
-from hgqify.calibrate import CalibrateSettings, calibrate, renewed
+from hgqify.calibrate import CalibrateSettings, calibrate, correct_bias, renewed
 from hgqify.convert import ConversionReport, ConvertSettings, Granularity, Rule, plan
 from hgqify.convert import convert as make_quantized
 from hgqify.convert.interface import choose_io_type
+from hgqify.equalizing import equalize
 from hgqify.errors import ModelLoadError, RuleError
 from hgqify.export import ProjectOptions, refuse_unprintable
 from hgqify.finetune import FinetuneSettings, finetune
@@ -28,7 +29,7 @@ from hgqify.progress import Progress, TextProgress
 from hgqify.quality import scoring_outputs
 from hgqify.reporting import make_report
 from hgqify.result import Result, aliases
-from hgqify.settling import settle
+from hgqify.settling import merged, settle
 
 _SETTINGS = {f.name for f in dataclasses.fields(ConvertSettings)}
 _CALIBRATION = {f.name for f in dataclasses.fields(CalibrateSettings)}
@@ -86,8 +87,8 @@ def convert(
         exportable: refuse, before the fine-tuning, what cannot be printed as an hls4ml project.
         progress: hears of every step; None shows bars on standard error.
         settings: fields of `ConvertSettings` (weight_bits, activation_bits, ...), of `CalibrateSettings`
-            (margin), of `FinetuneSettings` (learning_rate, batch_size, ...) and of `ProjectOptions`
-            (strategy, part, clock_period, ...).
+            (margin, equalize, correct_bias), of `FinetuneSettings` (learning_rate, batch_size, ...) and of
+            `ProjectOptions` (strategy, part, clock_period, ...).
 
     Returns:
         The quantized model, its integers, its report, and the means to export it.
@@ -115,6 +116,11 @@ def convert(
         conversion = make_quantized(read, conversion_settings, rules)
     settle_all = functools.partial(settle, proved=conversion.proved)
     source = open_for(source_model, calib, labels=labels, key=key, allow_pickle=allow_pickle)
+    logits = scoring_outputs(conversion.logits, conversion.clone, source)
+    equalized = None
+    if calibration_settings.equalize:
+        with _timed("equalize", seconds):
+            conversion, equalized = equalize(conversion, source, logits=logits, seed=seed)
     with _timed("calibrate", seconds):
         calibration = calibrate(
             conversion.model,
@@ -126,7 +132,6 @@ def convert(
             settle=settle_all,
             progress=show,
         )
-    logits = scoring_outputs(conversion.logits, conversion.clone, source)
     allocation = None
     if budget is not None:
         with _timed("allocate", seconds):
@@ -141,6 +146,12 @@ def convert(
                 compensate=compensate,
                 progress=show,
             )
+        calibration = renewed(calibration, conversion.model, adjustments)
+    corrected = None
+    if calibration_settings.correct_bias and not (allocation is not None and allocation.compensated):
+        with _timed("correct bias", seconds):
+            corrected = correct_bias(conversion.model, conversion.clone, source)
+            adjustments = merged([*calibration.adjustments, *settle_all(conversion.model)])
         calibration = renewed(calibration, conversion.model, adjustments)
     if exportable:
         refuse_unprintable(lower(conversion.model), project, aliases(conversion.report.to_dict()))
@@ -165,6 +176,8 @@ def convert(
             calibration=calibration,
             allocation=allocation,
             finetune=trained,
+            equalized=equalized,
+            corrected=corrected,
             settings={
                 name: value
                 for part in (conversion_settings, calibration_settings, training)

@@ -10,9 +10,10 @@ import keras
 import numpy as np
 
 from hgqify.budget import AllocationReport
-from hgqify.calibrate import CalibrationReport, layer_sqnr
+from hgqify.calibrate import BiasReport, CalibrationReport, layer_sqnr
 from hgqify.convert import Conversion
 from hgqify.data import Source
+from hgqify.equalizing import EqualizeReport
 from hgqify.finetune import FinetuneReport
 from hgqify.layers import QLayer, QLinear, quantized_layers
 from hgqify.precision import FLOAT64_BITS, Program, certify, count_ebops
@@ -39,6 +40,8 @@ def make_report(
     calibration: CalibrationReport,
     allocation: AllocationReport | None,
     finetune: FinetuneReport,
+    equalized: EqualizeReport | None = None,
+    corrected: BiasReport | None = None,
     settings: Mapping[str, Any],
     seconds: Mapping[str, float],
 ) -> Report:
@@ -71,6 +74,8 @@ def make_report(
         calibration=dataclasses.asdict(calibration),
         allocation=None if allocation is None else dataclasses.asdict(allocation),
         finetune=dataclasses.asdict(finetune),
+        equalize=None if equalized is None else dataclasses.asdict(equalized),
+        correct_bias=None if corrected is None else dataclasses.asdict(corrected),
         ebops=sum(ebops.values()),
         float32_proved=not missing,
         float32_open=missing,
@@ -83,6 +88,7 @@ def make_report(
             *((_UNUSED_LABELS,) if source.has_labels and quality.accuracy is None else ()),
             *overflow.notes(),
             *_price_of_proof(conversion.proved, calibration),
+            *_unneeded(settings, corrected),
         ),
     )
 
@@ -98,6 +104,12 @@ def _price_of_proof(proved: Collection[str], calibration: CalibrationReport) -> 
         f"{paid[0].layer} ({paid[0].part}, {paid[0].bits} bits): if that costs accuracy, let it saturate "
         f"(Rule(path='{paid[0].layer}', overflow='sat'))",
     )
+
+
+def _unneeded(settings: Mapping[str, Any], corrected: BiasReport | None) -> tuple[str, ...]:
+    if settings["correct_bias"] and corrected is None:
+        return ("correct_bias did nothing: compensation refits the biases already",)
+    return ()
 
 
 def _layer(layer: QLayer, ebops: int, noise: float | None, proved: bool) -> LayerReport:

@@ -38,6 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "opening": {"data"},
     "float64": {"layers"},
     "settling": {"calibrate", "layers", "precision"},
+    "equalizing": {"calibrate", "convert", "data", "graph", "layers"},
     "budget": {"calibrate", "convert", "data", "precision", "quality"},
     "quality": {"calibrate", "data", "report"},
     "settings_file": {"calibrate", "convert", "export", "finetune"},

@@ -5,6 +5,8 @@ Run
 Parts
     collect_ranges, Range, place_activation, place_weight, place_bias, apply_ranges, apply_weights,
     fit_float32, excess_bits
+Corrections
+    correct_bias -> BiasReport; equalize.choose_shifts (see `hgqify.equalizing`)
 Allocation under a budget of EBOPs
     measure_sensitivity -> Sensitivity; Allocator (Allocation, Share), Compensator; renewed
 Quality
@@ -12,6 +14,7 @@ Quality
 """
 
 from hgqify.calibrate.allocate import Allocation, Allocator, Share
+from hgqify.calibrate.bias import BiasReport, correct_bias
 from hgqify.calibrate.calibrate import CalibrationReport, SiteReport, calibrate, renewed, settle
 from hgqify.calibrate.compensate import Compensator
 from hgqify.calibrate.fisher import Sensitivity, measure_sensitivity
@@ -26,6 +29,7 @@ __all__ = [
     "Adjustment",
     "Allocation",
     "Allocator",
+    "BiasReport",
     "Bits",
     "CalibrateSettings",
     "CalibrationReport",
@@ -38,6 +42,7 @@ __all__ = [
     "apply_weights",
     "calibrate",
     "collect_ranges",
+    "correct_bias",
     "excess_bits",
     "fit_float32",
     "layer_sqnr",

@@ -64,6 +64,23 @@ def _width_options(function: _F) -> _F:
     return function
 
 
+def _correction_options(function: _F) -> _F:
+    for option in (
+        click.option(
+            "--correct-bias/--no-correct-bias",
+            default=None,
+            help="Let biases take back what rounding shifts on average. Default: off.",
+        ),
+        click.option(
+            "--equalize/--no-equalize",
+            default=None,
+            help="Scale channels by powers of two, so that one format suits all of a tensor. Default: off.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
 def _budget_options(function: _F) -> _F:
     for option in (
         click.option(
@@ -165,6 +182,7 @@ def _project_options(function: _F) -> _F:
 )
 @_budget_options
 @_width_options
+@_correction_options
 @_training_options
 @_project_options
 @click.option(
