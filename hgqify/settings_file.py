@@ -1,7 +1,7 @@
 """Settings of a conversion in a TOML file.
 
-[convert]              # fields of ConvertSettings, CalibrateSettings and FinetuneSettings; seed, finetune_steps,
-                       # target_ebops or max_drop, compensate
+[convert]              # fields of ConvertSettings, CalibrateSettings and FinetuneSettings; seed,
+                       # finetune_steps, target_ebops or max_drop, compensate
 weight_bits = 8
 learning_rate = 0.002
 
@@ -51,7 +51,7 @@ _KEYWORDS: Mapping[str, Any] = {
 
 def tables() -> dict[str, dict[str, Any]]:
     """The keys of every table and the types of their values."""
-    convert = {name: kind for owner in _OWNERS for name, kind in _types(owner).items()} | _KEYWORDS
+    convert = {name: kind for owner in _OWNERS for name, kind in _types(owner).items()} | {**_KEYWORDS}
     # The interface is one of the project; the steps are called as on the command line.
     for name in ("io_type", "steps"):
         del convert[name]
