@@ -1,4 +1,4 @@
-"""A conversion whose float weights are scaled by powers of two, so that channels use one format equally well."""
+"""A conversion whose weights are scaled by powers of two, so that channels use one format equally well."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hgqify.calibrate.widths import channel_axis, total_width
 from hgqify.convert import Conversion
 from hgqify.data import Source
 from hgqify.graph import Channels, Graph, Node, find_channels, layer_key, shifted
-from hgqify.layers import QBatchNormalization, QLayer, QLinear, get_activation
+from hgqify.layers import QLayer, QLinear, get_activation
 
 SAMPLES = 2048
 """Most samples the channels' ranges are taken from."""
@@ -79,9 +79,8 @@ def equalize(
     graph = conversion.graph
     channels = find_channels(graph, _homogeneous)
     left = {key: f"its output meets {reason}" for key, reason in channels.reasons.items()}
-    sets = {
-        key: _without(found, _blocked(conversion, channels, left)) for key, found in channels.inputs.items()
-    }
+    blocked = _blocked(conversion, channels, left)
+    sets = {key: np.where(np.isin(given, blocked), -1, given) for key, given in channels.inputs.items()}
     layers = _consumers(conversion, channels, sets, left)
     shifts, samples = np.zeros(channels.count, np.int64), 0
     if layers:
@@ -107,7 +106,7 @@ def equalize(
 
 
 def _homogeneous(node: Node) -> bool:
-    """Whether an elementwise layer has ``g(a x) = a g(x)`` for a > 0 and is computed exactly, not by table."""
+    """Whether an elementwise layer has ``g(a x) = a g(x)`` for a > 0, and no table."""
     if node.kind not in _ELEMENTWISE:
         return False
     layer = getattr(keras.layers, node.kind).from_config(dict(node.config))
@@ -115,7 +114,7 @@ def _homogeneous(node: Node) -> bool:
     return piecewise is not None and piecewise.high is None and not piecewise.low
 
 
-def _blocked(conversion: Conversion, channels: Channels, left: dict[str, str]) -> set[int]:
+def _blocked(conversion: Conversion, channels: Channels, left: dict[str, str]) -> list[int]:
     """Sets of channels made by layers whose weights would lose, because they share one format."""
     blocked: set[int] = set()
     for key, made in channels.outputs.items():
@@ -123,11 +122,7 @@ def _blocked(conversion: Conversion, channels: Channels, left: dict[str, str]) -
         if not kq.is_dummy and len(made) > 1 and all(n == 1 for n in kq.width_shape):
             blocked.update(int(n) for n in made if n >= 0)
             left.setdefault(key, "its weights share one format")
-    return blocked
-
-
-def _without(sets: np.ndarray, blocked: set[int]) -> np.ndarray:
-    return np.where(np.isin(sets, list(blocked)), -1, sets)
+    return sorted(blocked)
 
 
 def _consumers(
@@ -193,12 +188,11 @@ def _measured(
                 "curvature": _in_by_out(layer, sensitivity.weights[layer.name]),
             }
         magnitude = np.maximum(high, -low)
+        values = seen * ranges[sites[layer.name][0]].low.size // len(low)
         consumers.append(
             Consumer(
                 sets=sets[key],
-                magnitude=_with_room(
-                    magnitude, sets[key], seen * ranges[sites[layer.name][0]].low.size // len(low)
-                ),
+                magnitude=_with_room(magnitude, sets[key], values),
                 losses=losses,
                 weight_bits=int(total_width(layer.kq.state(layer.kernel)).max()) if kernel else 0,
                 **kernel,

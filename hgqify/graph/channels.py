@@ -1,9 +1,10 @@
 """Which channels a graph's layers can be scaled by, so that no result changes.
 
-Factors on output channels of a layer with weights pass through whatever is positively homogeneous, ``g(a x) =
-a g(x)`` for a > 0, and keeps channels apart, until the next layers with weights take them back. This finds the sets
-of output channels that must have one factor in common (branches that are added, positions of one channel
-that are flattened and read by a convolution, ...) and those that cannot have one (model outputs, tables, ...).
+Factors on output channels of a layer with weights pass through whatever is positively homogeneous,
+``g(a x) = a g(x)`` for a > 0, and keeps channels apart, until the next layers with weights take them back.
+This finds the sets of output channels that must have one factor in common (branches that are added, positions
+of one channel that are flattened and read by a convolution, ...) and those that cannot have one (model
+outputs, what a table reads, ...).
 """
 
 from __future__ import annotations
@@ -25,10 +26,7 @@ FIXED = -1
 _LINEAR = frozenset({"Dense", "Conv1D", "Conv2D", "Conv3D", "DepthwiseConv1D", "DepthwiseConv2D"})
 _NORMALIZATION = "BatchNormalization"
 _POOLING = frozenset(
-    f"{scope}{kind}Pooling{rank}D"
-    for scope in ("", "Global")
-    for kind in ("Max", "Average")
-    for rank in (1, 2, 3)
+    f"{kind}Pooling{rank}D" for kind in ("Max", "Average", "GlobalMax", "GlobalAverage") for rank in (1, 2, 3)
 )
 _MERGES = frozenset({"Add", "Subtract", "Average", "Maximum", "Minimum"})
 _MOVES = frozenset(
@@ -107,7 +105,9 @@ def _linear_weights(node: Node, given: np.ndarray, made: np.ndarray) -> dict[str
 
 def _normalization_weights(node: Node, given: np.ndarray, made: np.ndarray) -> dict[str, np.ndarray]:
     factors = {"gamma": made / given, "beta": made, "moving_mean": given}
-    return {name: np.float32(value * factors.get(name, 1.0)) for name, value in node.weights.items()}
+    return {
+        name: np.asarray(value * factors.get(name, 1.0), np.float32) for name, value in node.weights.items()
+    }
 
 
 class _Finder:
