@@ -8,7 +8,7 @@ sees what all before it became (arXiv 1906.04721, section 4.2).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -20,10 +20,8 @@ from hgqify.calling import predict
 from hgqify.data import Source
 from hgqify.layers import QBatchNormalization, QLayer, QLinear, quantized_layers
 
-SAMPLES = 512
+SAMPLES = 256
 """Most samples the means are taken over."""
-
-_BATCH = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,12 +53,12 @@ def correct_bias(model: keras.Model, clone: keras.Model, source: Source) -> Bias
     if not layers:
         return BiasReport(samples=0, layers={}, left=left)
     names = [layer.name for layer in layers]
-    floats, samples = _means(_statistics(clone, names), source)
+    batch = next(iter(source.batches(SAMPLES, limit=SAMPLES)))
+    floats = _means(_statistics(clone, names), batch.inputs)
     measured = _statistics(model, names)
     found: dict[str, float] = {}
     for n, layer in enumerate(layers):
-        means, _ = _means(measured, source)
-        shift = floats[2 * n] - means[2 * n]
+        shift = floats[2 * n] - _means(measured, batch.inputs)[2 * n]
         scale = float(np.sqrt(floats[2 * n + 1].mean()))
         found[layer.name] = float(np.max(np.abs(shift))) / scale if scale > 0 else 0.0
         variable = layer.beta if isinstance(layer, QBatchNormalization) else layer.bias
@@ -68,7 +66,7 @@ def correct_bias(model: keras.Model, clone: keras.Model, source: Source) -> Bias
         if isinstance(layer, QBatchNormalization):
             layer.refresh()
         apply_bias(layer)
-    return BiasReport(samples=samples, layers=found, left=left)
+    return BiasReport(samples=len(batch), layers=found, left=left)
 
 
 def _can_correct(layer: QLayer, left: dict[str, str]) -> bool:
@@ -96,14 +94,5 @@ def _statistics(model: keras.Model, names: list[str]) -> keras.Model:
     return keras.Model(model.inputs, outputs)
 
 
-def _means(model: keras.Model, source: Source) -> tuple[list[np.ndarray], int]:
-    """Outputs averaged over batches of one size, and the number of samples."""
-    total: list[np.ndarray] = []
-    batches = samples = 0
-    for batch in source.batches(_BATCH, limit=SAMPLES):
-        if batches and len(batch) < _BATCH:  # not worth a compilation
-            break
-        parts = [part.astype(np.float64) for part in predict(model, batch.inputs)]
-        total = [a + b for a, b in zip(total, parts, strict=True)] if total else parts
-        batches, samples = batches + 1, samples + len(batch)
-    return [part / batches for part in total], samples
+def _means(model: keras.Model, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    return [part.astype(np.float64) for part in predict(model, inputs)]

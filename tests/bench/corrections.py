@@ -3,9 +3,9 @@
     python tests/bench/corrections.py FOLDER [NAME ...]
 
 FOLDER holds the material of `real_models.py`. Prints a line per model and widths: uniform 8 and 6 bits for
-weights and activations (8 for inputs), then mixed widths under an eighth of the EBOPs that uniform 8 bits take.
-Every cell: accuracy in percent on data that was not used for calibration, signal to quantization noise of the
-outputs on it in dB, and EBOPs. Compensation needs a budget.
+weights and activations (8 for inputs), then mixed widths under an eighth of the EBOPs that uniform 8 bits
+take. Every cell: accuracy in percent on data that was not used for calibration, signal to quantization noise
+of the outputs on it in dB, and EBOPs. Compensation needs a budget.
 """
 
 import sys
