@@ -9,38 +9,56 @@ of the outputs on it in dB, and EBOPs. Compensation needs a budget.
 """
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from real_models import CASES
 
-import hgqify
-from hgqify.calibrate import sqnr
+from hgqify import graph
+from hgqify.budget import Budget, allocate
+from hgqify.calibrate import calibrate, correct_bias, sqnr
 from hgqify.calling import predict
-from hgqify.progress import no_progress
+from hgqify.convert import ConvertSettings, convert
+from hgqify.convert.interface import choose_io_type
+from hgqify.equalizing import equalize
+from hgqify.opening import open_for
+from hgqify.precision import lower, total_ebops
+from hgqify.quality import scoring_outputs
+from hgqify.settling import settle
 
 SAMPLES = 1000
 PART = 8
 CORRECTIONS = {
     "nothing": {},
-    "equalize": {"equalize": True},
-    "correct_bias": {"correct_bias": True},
-    "both": {"equalize": True, "correct_bias": True},
+    "equalize": {"equal": True},
+    "correct_bias": {"bias": True},
+    "both": {"equal": True, "bias": True},
     "compensate": {"compensate": True},
-    "compensate, equalize": {"compensate": True, "equalize": True},
+    "compensate, equalize": {"compensate": True, "equal": True},
 }
+
+
+def converted(model, calib, settings, *, budget=None, equal=False, bias=False, compensate=False):
+    """What `hgqify.convert` does, less fine-tuning and the report, which takes longer than all of it."""
+    read = graph.read(model)
+    conversion = convert(read, ConvertSettings(io_type=choose_io_type(read, "tensor"), **settings))
+    source = open_for(model, calib)
+    logits = scoring_outputs(conversion.logits, conversion.clone, source)
+    if equal:
+        conversion, _ = equalize(conversion, source, logits=logits)
+    calibrate(conversion.model, conversion.probe, conversion.sites, source, settle=settle)
+    if budget is not None:
+        aim = Budget(target_ebops=budget)
+        allocate(conversion, source, aim, logits=logits, settle=settle, compensate=compensate)
+    if bias:
+        correct_bias(conversion.model, conversion.clone, source)
+        settle(conversion.model)
+    return conversion
 
 
 def outputs(model, x) -> np.ndarray:
     return np.concatenate([predict(model, [x[n : n + 250]])[0] for n in range(0, len(x), 250)])
-
-
-def cell(result, x, y) -> str:
-    """Accuracy, SQNR and EBOPs."""
-    fixed = outputs(result.model, x)
-    accuracy = 100 * float(np.mean(fixed.argmax(axis=1) == y))
-    noise = sqnr(outputs(result.float_model, x), fixed)
-    return f"{accuracy:.1f} / {noise:.1f} / {result.report.ebops:,}"
 
 
 def main(folder: Path, names: list[str]) -> None:
@@ -53,23 +71,28 @@ def main(folder: Path, names: list[str]) -> None:
         calib, x, y = case.data(folder)
         x, y = x[:SAMPLES], np.asarray(y[:SAMPLES])
         y = y.argmax(axis=1) if y.ndim > 1 else y
-        uniform = {bits: {"weight_bits": bits, "activation_bits": bits, "input_bits": 8} for bits in (8, 6)}
-        widths = {f"uniform {bits}": settings for bits, settings in uniform.items()}
-        budget, float_accuracy = 0, 0.0
-        for kind in (*widths, f"1/{PART} of uniform 8"):
+        make = partial(converted, graph.load_model(folder / case.model), calib)
+        kinds = {
+            f"uniform {bits}": {"weight_bits": bits, "activation_bits": bits, "input_bits": 8}
+            for bits in (8, 6)
+        }
+        kinds[f"1/{PART} of uniform 8"] = {"weight_granularity": "element"}
+        budget, wanted = None, None
+        for kind, settings in kinds.items():
             cells = []
             for corrections in CORRECTIONS.values():
-                if kind in widths and "compensate" in corrections:
+                if kind.startswith("uniform") and "compensate" in corrections:
                     cells.append("-")
                     continue
-                settings = widths.get(kind, {"target_ebops": budget // PART})
-                wanted = {"compensate": False, "finetune_steps": 0} | settings | corrections
-                result = hgqify.convert(folder / case.model, calib, progress=no_progress, **wanted)
-                if not budget:
-                    budget = result.report.ebops
-                    float_accuracy = 100 * float(np.mean(outputs(result.float_model, x).argmax(axis=1) == y))
-                cells.append(cell(result, x, y))
-            print(f"| {name} | {float_accuracy:.1f} | {kind} | " + " | ".join(cells) + " |", flush=True)
+                part = budget // PART if budget and not kind.startswith("uniform") else None
+                done = make(settings, budget=part, **corrections)
+                ebops, fixed = total_ebops(lower(done.model)), outputs(done.model, x)
+                wanted = outputs(done.clone, x) if wanted is None else wanted
+                budget = ebops if budget is None else budget
+                right = 100 * float(np.mean(fixed.argmax(axis=1) == y))
+                cells.append(f"{right:.1f} / {sqnr(wanted, fixed):.1f} / {ebops:,}")
+            origin = 100 * float(np.mean(wanted.argmax(axis=1) == y))
+            print(f"| {name} | {origin:.1f} | {kind} | " + " | ".join(cells) + " |", flush=True)
 
 
 if __name__ == "__main__":
