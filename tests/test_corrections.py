@@ -227,7 +227,7 @@ def test_reports_name_every_layer_with_weights(kws):
     assert all(shift > 0 for shift in reports["bias"].layers.values())
 
 
-@pytest.mark.parametrize("name", ["residual", "mlp_batchnorm", "separable"])
+@pytest.mark.parametrize("name", ["residual", "separable"])
 def test_with_both_on_every_code_is_exact_and_the_report_says_what_was_done(name):
     model = tiny_models.build(name, seed=1)
     x = keras.tree.flatten(tiny_models.inputs(model, 200, seed=2))[0]

@@ -180,7 +180,7 @@ class Report:
             if found:
                 worst = max(found, key=lambda name: found[name])
                 text += f", most {worst} (by {100 * found[worst]:.1f} % of its outputs' root mean square)"
-            lines.append(f"{text}; without bias: {', '.join(sorted(left))}" if left else text)
+            lines.append(f"{text}; {len(left)} left as they are" if left else text)
         return lines
 
     def _float32_lines(self) -> list[str]:
