@@ -77,7 +77,7 @@ def equalize(
         DataError: data that does not fit the model.
     """
     graph = conversion.graph
-    channels = find_channels(graph, _homogeneous)
+    channels = find_channels(graph, homogeneous)
     left = {key: f"its output meets {reason}" for key, reason in channels.reasons.items()}
     blocked = _blocked(conversion, channels, left)
     sets = {key: np.where(np.isin(given, blocked), -1, given) for key, given in channels.inputs.items()}
@@ -105,7 +105,7 @@ def equalize(
     return conversion.with_graph(changed), report
 
 
-def _homogeneous(node: Node) -> bool:
+def homogeneous(node: Node) -> bool:
     """Whether an elementwise layer has ``g(a x) = a g(x)`` for a > 0, and no table."""
     if node.kind not in _ELEMENTWISE:
         return False

@@ -14,12 +14,12 @@ from tiny_zoo import tiny_models
 import hgqify
 from hgqify import graph
 from hgqify.calibrate import calibrate, correct_bias, sqnr
-from hgqify.calibrate.equalize import LIMIT, Consumer, _Cost, choose_shifts, full_shifts
+from hgqify.calibrate.equalize import LIMIT, Consumer, Cost, choose_shifts, full_shifts
 from hgqify.calling import predict
 from hgqify.cli import main
 from hgqify.convert import ConvertSettings, convert
 from hgqify.data import open_source
-from hgqify.equalizing import _homogeneous, equalize
+from hgqify.equalizing import equalize, homogeneous
 from hgqify.errors import RuleError
 from hgqify.export import random_inputs
 from hgqify.layers import quantized_layers
@@ -35,7 +35,7 @@ L = keras.layers
 
 def channels_of(model):
     canonical, _ = graph.canonicalize(graph.read(model), strip_softmax=True)
-    return canonical, graph.find_channels(canonical, _homogeneous)
+    return canonical, graph.find_channels(canonical, homogeneous)
 
 
 class TestChannels:
@@ -61,7 +61,7 @@ class TestChannels:
         [L.ReLU(6.0), L.ReLU(threshold=0.5), L.Activation("tanh"), L.LeakyReLU(0.3), L.Softmax()],
         ids=["relu6", "threshold", "tanh", "slope by table", "softmax"],
     )
-    def test_what_is_not_homogeneous_ends_it(self, layer):
+    def test_what_is_nothomogeneous_ends_it(self, layer):
         found = self.chain(L.Dense(3, name="a"), layer, L.Dense(2, name="b"), shape=(4,))
         assert found.count == 0
         assert layer.name in found.reasons["a"]
@@ -100,7 +100,7 @@ def test_shifts_change_no_bit_of_the_float_model(name):
     x = keras.tree.flatten(tiny_models.inputs(model, seed=2))
     models = (conversion.clone, conversion.probe)
     before = [predict(m, x) for m in models]
-    found = graph.find_channels(conversion.graph, _homogeneous)
+    found = graph.find_channels(conversion.graph, homogeneous)
     shifts = np.random.default_rng(0).integers(-LIMIT, LIMIT + 1, found.count)
     moved = conversion.with_graph(graph.shifted(conversion.graph, found, shifts))
     for a, b in zip(before[0], predict(models[0], x), strict=True):
@@ -138,7 +138,7 @@ def consumers(draw):
 def test_changes_are_differences_of_totals(parts, seed):
     shifts = np.random.default_rng(seed).integers(-4, 5, 4)
     change = np.zeros((2, 4))
-    costs = [_Cost(part) for part in parts]
+    costs = [Cost(part) for part in parts]
     for cost in costs:
         cost.add_changes(shifts, change)
     for row, step in enumerate((-1, 1)):
@@ -153,7 +153,7 @@ def test_changes_are_differences_of_totals(parts, seed):
 @given(parts=st.lists(consumers(), min_size=1, max_size=3))
 def test_chosen_shifts_lose_nothing(parts):
     shifts = choose_shifts(parts, 4)
-    costs = [_Cost(part) for part in parts]
+    costs = [Cost(part) for part in parts]
     assert sum(c.total(shifts) for c in costs) <= sum(c.total(np.zeros(4, int)) for c in costs)
     assert (np.abs(shifts) <= LIMIT).all()
 

@@ -75,7 +75,7 @@ def choose_shifts(consumers: Sequence[Consumer], count: int) -> np.ndarray:
     Returns:
         Whole numbers, shape (count,).
     """
-    costs = [_Cost(consumer) for consumer in consumers]
+    costs = [Cost(consumer) for consumer in consumers]
     best, least = np.zeros(count, np.int64), np.inf
     for start in (np.zeros(count, np.int64), full_shifts(consumers, count)):
         shifts = _descend(costs, start)
@@ -90,7 +90,7 @@ def choose_shifts(consumers: Sequence[Consumer], count: int) -> np.ndarray:
     return best
 
 
-def _connected(costs: Sequence[_Cost]) -> list[list[int]]:
+def _connected(costs: Sequence[Cost]) -> list[list[int]]:
     """Positions of the costs, grouped by the sets they have in common."""
     groups: list[tuple[set[int], list[int]]] = []
     for n, cost in enumerate(costs):
@@ -117,7 +117,7 @@ def full_shifts(consumers: Sequence[Consumer], count: int) -> np.ndarray:
     return np.where(met, shifts, 0)
 
 
-def _descend(costs: Sequence[_Cost], shifts: np.ndarray) -> np.ndarray:
+def _descend(costs: Sequence[Cost], shifts: np.ndarray) -> np.ndarray:
     """Single steps of all sets that gain, as many at once as still gain together."""
     shifts = shifts.copy()
     total = sum(cost.total(shifts) for cost in costs)
@@ -144,7 +144,7 @@ def _descend(costs: Sequence[_Cost], shifts: np.ndarray) -> np.ndarray:
     return shifts
 
 
-class _Cost:
+class Cost:
     """The loss of one consumer, with input channels of one set taken together."""
 
     def __init__(self, consumer: Consumer) -> None:

@@ -35,7 +35,6 @@ _MOVES = frozenset(
         *(f"{kind}{rank}D" for kind in ("ZeroPadding", "Cropping", "UpSampling") for rank in (1, 2, 3)),
     }
 )
-_UNKNOWN = "a shape that is not known"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,12 +63,9 @@ def find_channels(graph: Graph, homogeneous: Callable[[Node], bool]) -> Channels
     """Find the sets of channels of a canonical graph.
 
     Args:
-        graph: in canonical form.
+        graph: in canonical form, of fixed shapes.
         homogeneous: whether a node is an elementwise function with ``g(a x) = a g(x)`` for all a > 0.
     """
-    if any(None in node.shape for node in graph):
-        keys = {layer_key(node) for node in graph if node.kind in _LINEAR}
-        return Channels(outputs={}, inputs={}, count=0, reasons=dict.fromkeys(sorted(keys), _UNKNOWN))
     return _Finder(graph, homogeneous).result()
 
 
