@@ -1,11 +1,11 @@
 """What equalisation, bias correction and compensation bring on real models, nothing trained.
 
-    python tests/bench/corrections.py FOLDER [NAME ...]
+    python tests/bench/corrections.py FOLDER [NAME ...] [--uniform]
 
 FOLDER holds the material of `real_models.py`. Prints a line per model and widths: uniform 8 and 6 bits for
 weights and activations (8 for inputs), then mixed widths under an eighth of the EBOPs that uniform 8 bits
 take. Every cell: accuracy in percent on data that was not used for calibration, signal to quantization noise
-of the outputs on it in dB, and EBOPs. Compensation needs a budget.
+of the outputs on it in dB, and EBOPs. Compensation needs a budget; --uniform leaves budgets out.
 """
 
 import sys
@@ -61,7 +61,7 @@ def outputs(model, x) -> np.ndarray:
     return np.concatenate([predict(model, [x[n : n + 250]])[0] for n in range(0, len(x), 250)])
 
 
-def main(folder: Path, names: list[str]) -> None:
+def main(folder: Path, names: list[str], *, budgets: bool) -> None:
     """Print the table, a line as soon as it is known."""
     print("| model | float | widths | " + " | ".join(CORRECTIONS) + " |")
     print("|---" * (3 + len(CORRECTIONS)) + "|", flush=True)
@@ -76,7 +76,8 @@ def main(folder: Path, names: list[str]) -> None:
             f"uniform {bits}": {"weight_bits": bits, "activation_bits": bits, "input_bits": 8}
             for bits in (8, 6)
         }
-        kinds[f"1/{PART} of uniform 8"] = {"weight_granularity": "element"}
+        if budgets:
+            kinds[f"1/{PART} of uniform 8"] = {"weight_granularity": "element"}
         budget, wanted = None, None
         for kind, settings in kinds.items():
             cells = []
@@ -96,4 +97,5 @@ def main(folder: Path, names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    words = [word for word in sys.argv[2:] if word != "--uniform"]
+    main(Path(sys.argv[1]), words, budgets="--uniform" not in sys.argv)
