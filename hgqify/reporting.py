@@ -16,6 +16,8 @@ from hgqify.data import Source
 from hgqify.equalizing import EqualizeReport
 from hgqify.finetune import FinetuneReport
 from hgqify.layers import QLayer, QLinear, quantized_layers
+from hgqify.overflow_choice import OverflowChoice
+from hgqify.overflow_choice import summary as choice_summary
 from hgqify.precision import FLOAT64_BITS, Program, certify, count_ebops
 from hgqify.quality import measure
 from hgqify.quantizers import QuantizerState
@@ -42,6 +44,7 @@ def make_report(
     finetune: FinetuneReport,
     equalized: EqualizeReport | None = None,
     corrected: BiasReport | None = None,
+    overflow_choices: Sequence[OverflowChoice] = (),
     settings: Mapping[str, Any],
     seconds: Mapping[str, float],
 ) -> Report:
@@ -81,7 +84,11 @@ def make_report(
         float32_open=missing,
         float64_proved=certify(program, FLOAT64_BITS).proved,
         certificate=tuple(dataclasses.asdict(entry) for entry in certificate.entries),
-        overflow=overflow.to_dict(),
+        overflow={
+            **overflow.to_dict(),
+            "summary": [*choice_summary(overflow_choices), *overflow.summary()],
+            "choices": [dataclasses.asdict(choice) for choice in overflow_choices],
+        },
         quality=quality,
         seconds=seconds,
         notes=(

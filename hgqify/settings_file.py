@@ -1,6 +1,6 @@
 """Settings of a conversion in a TOML file.
 
-[convert]              # fields of ConvertSettings, CalibrateSettings and FinetuneSettings; seed,
+[convert]              # fields of ConvertSettings, CalibrateSettings and FinetuneSettings; seed, bits,
                        # finetune_steps, target_ebops or max_drop, compensate
 weight_bits = 8
 learning_rate = 0.002
@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from hgqify.calibrate import CalibrateSettings
-from hgqify.convert import ConvertSettings, Rule
+from hgqify.convert import ConvertSettings, Rule, with_uniform_bits
 from hgqify.errors import HgqifyError, RuleError
 from hgqify.export import ProjectOptions
 from hgqify.finetune import FinetuneSettings
@@ -42,6 +42,7 @@ _OWNERS = (ConvertSettings, CalibrateSettings, FinetuneSettings)
 # Keywords of `hgqify.convert` that are fields of no settings.
 _KEYWORDS: Mapping[str, Any] = {
     "seed": int,
+    "bits": int,
     "finetune_steps": int,
     "target_ebops": int,
     "max_drop": float,
@@ -186,10 +187,14 @@ def _conflicts(convert: Mapping[str, Any], project: Mapping[str, Any]) -> list[s
     """What is possible by itself, but not together."""
     io_type = project.get("io_type", AUTO)
     chosen = {} if io_type == AUTO else {"io_type": io_type}
-    settings = {key: v for key, v in convert.items() if key in {f.name for f in fields(ConvertSettings)}}
+    widths, ranges = ({f.name for f in fields(owner)} for owner in (ConvertSettings, CalibrateSettings))
+    settings = {key: v for key, v in convert.items() if key in widths}
+    uniform = {key: v for key, v in convert.items() if key in {*widths, "bits"}}
     options = {key: v for key, v in project.items() if key != "io_type"}
     return [
         *_tried(ConvertSettings, {**settings, **chosen}, "convert"),
+        *_tried(lambda **given: with_uniform_bits(given), uniform, "convert"),
+        *_tried(CalibrateSettings, {key: v for key, v in convert.items() if key in ranges}, "convert"),
         *_tried(ProjectOptions, {**options, **chosen}, "project"),
     ]
 

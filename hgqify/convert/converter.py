@@ -59,6 +59,7 @@ class Conversion:
         report: what became of every layer.
         graph: the canonical float graph.
         proved: Keras names of the layers whose quantizers must never overflow (`OverflowPolicy.PROVED`).
+        auto: those whose quantizers may be proved where that is cheaper (`OverflowPolicy.AUTO`).
         names: Keras name of the layer in `model` and `clone`, by `graph.layer_key` of its nodes.
         probe_names: the same in `probe`.
     """
@@ -71,6 +72,7 @@ class Conversion:
     report: ConversionReport
     graph: Graph
     proved: frozenset[str] = frozenset()
+    auto: frozenset[str] = frozenset()
     names: Mapping[str, str] = field(default_factory=dict)
     probe_names: Mapping[str, str] = field(default_factory=dict)
 
@@ -150,7 +152,8 @@ def convert(
         logits=planner.logits,
         report=planner.report,
         graph=planner.graph,
-        proved=planner.proved(),
+        proved=planner.layers_with(OverflowPolicy.PROVED),
+        auto=planner.layers_with(OverflowPolicy.AUTO),
         names=planner.names,
         probe_names=probe_names,
     )
@@ -230,12 +233,12 @@ class _Planner:
         held = {layer.name for layer in probe.layers}
         return probe, {key: name for key, name in names.items() if name in held}
 
-    def proved(self) -> frozenset[str]:
-        """Layers whose quantizers are not to overflow."""
+    def layers_with(self, policy: OverflowPolicy) -> frozenset[str]:
+        """Names of the layers of one overflow policy."""
         return frozenset(
             self.names[layer_key(node)]
             for node in self.edges.graph
-            if node.kind != INPUT and self.targets[node.name].overflow is OverflowPolicy.PROVED
+            if node.kind != INPUT and self.targets[node.name].overflow is policy
         )
 
     def sites(self, model: keras.Model) -> tuple[list[str], tuple[Site, ...]]:

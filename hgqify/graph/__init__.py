@@ -7,6 +7,7 @@ from hgqify.graph.load import load_model
 from hgqify.graph.model import Call, Graph, Node, Ref
 from hgqify.graph.passes import Event, Pass, PassResult
 from hgqify.graph.read import read
+from hgqify.graph.walk import walk
 
 __all__ = [
     "FIXED",
@@ -29,4 +30,5 @@ __all__ = [
     "load_model",
     "read",
     "shifted",
+    "walk",
 ]
