@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import keras
 
-from hgqify.calibrate import Adjustment, CalibrateSettings, CalibrationReport, renewed
+from hgqify.calibrate import Adjustment, BiasReport, CalibrateSettings, CalibrationReport, renewed
 from hgqify.convert import Conversion, ConvertSettings
 from hgqify.data import Source
+from hgqify.equalizing import EqualizeReport
 from hgqify.export import ProjectOptions
 from hgqify.finetune import FinetuneSettings
 
@@ -25,6 +26,7 @@ class Calibrated:
         conversion: its model is calibrated.
         source: the calibration data.
         calibration: what calibration saw and set.
+        equalized, corrected: what equalisation and bias correction did, if they were asked for.
         logits: for each output, whether it holds class scores.
         settings: of the conversion.
         training: of the fine-tuning.
@@ -38,6 +40,8 @@ class Calibrated:
     conversion: Conversion
     source: Source
     calibration: CalibrationReport
+    equalized: EqualizeReport | None
+    corrected: BiasReport | None
     logits: Sequence[bool]
     settings: ConvertSettings
     training: FinetuneSettings

@@ -18,7 +18,9 @@ from hgqify.calibrate import (
     Ranges,
     calibrate,
     choose_by_loss,
+    correct_bias,
     measure_sensitivity,
+    renewed,
 )
 from hgqify.calibrated import Calibrated, timed
 from hgqify.convert import (
@@ -30,6 +32,7 @@ from hgqify.convert import (
 )
 from hgqify.convert import convert as make_quantized
 from hgqify.convert.interface import choose_io_type
+from hgqify.equalizing import equalize
 from hgqify.errors import ModelLoadError, RuleError
 from hgqify.export import ProjectOptions
 from hgqify.finetune import FinetuneSettings, finetune
@@ -40,7 +43,7 @@ from hgqify.progress import Progress, no_progress
 from hgqify.quality import scoring_outputs
 from hgqify.reporting import make_report
 from hgqify.result import Result
-from hgqify.settling import settle
+from hgqify.settling import merged, settle
 
 _SETTINGS = {f.name for f in dataclasses.fields(ConvertSettings)}
 _CALIBRATION = {f.name for f in dataclasses.fields(CalibrateSettings)}
@@ -94,10 +97,14 @@ def calibrated(
         project = ProjectOptions(backend=backend, io_type=conversion_settings.io_type.value, **options)
         conversion = make_quantized(read, conversion_settings, rules)
         if under_budget:
-            _refuse_added_bits(conversion)
+            _refuse_under_budget(conversion, calibration_settings)
     settle_all = functools.partial(settle, proved=conversion.proved)
     source = open_for(source_model, calib, labels=labels, key=key, allow_pickle=allow_pickle)
     logits = scoring_outputs(conversion.logits, conversion.clone, source)
+    equalized = None
+    if calibration_settings.equalize:
+        with timed("equalize", seconds):
+            conversion, equalized = equalize(conversion, source, logits=logits, seed=seed)
     choose = None
     # Under a budget the allocation chooses integer bits along with widths, by the same loss.
     if calibration_settings.ranges is Ranges.MSE and not under_budget:
@@ -117,10 +124,18 @@ def calibrated(
             choose=choose,
             progress=progress,
         )
+    corrected = None
+    if calibration_settings.correct_bias:
+        with timed("correct bias", seconds):
+            corrected = correct_bias(conversion.model, conversion.clone, source)
+            adjustments = merged([*calibration.adjustments, *settle_all(conversion.model)])
+        calibration = renewed(calibration, conversion.model, adjustments)
     return Calibrated(
         conversion=conversion,
         source=source,
         calibration=calibration,
+        equalized=equalized,
+        corrected=corrected,
         logits=logits,
         settings=conversion_settings,
         training=training,
@@ -170,6 +185,8 @@ def finished(
             calibration=state.calibration,
             allocation=allocation,
             finetune=trained,
+            equalized=state.equalized,
+            corrected=state.corrected,
             overflow_choices=overflow_choices,
             settings={
                 name: value
@@ -187,12 +204,17 @@ def finished(
     )
 
 
-def _refuse_added_bits(conversion: Conversion) -> None:
-    """A budget is kept by the allocation, and bits that are added after it would break it.
+def _refuse_under_budget(conversion: Conversion, settings: CalibrateSettings) -> None:
+    """A budget is kept by the allocation: nothing may add bits after it, and it corrects biases itself.
 
     Raises:
-        RuleError: some layer has the overflow policy AUTO.
+        RuleError: some layer has the overflow policy AUTO, or biases are to be corrected before.
     """
+    if settings.correct_bias:
+        raise RuleError(
+            "correct_bias has nothing to do under a budget: weights and biases are refit together there",
+            remedy="leave correct_bias out",
+        )
     if conversion.auto:
         raise RuleError(
             "overflow='AUTO' may add integer bits, which a budget does not know of yet",

@@ -85,9 +85,21 @@ def width_options(function: _F) -> _F:
             metavar="N",
             help="One width for all that is multiplied: weights, activations, inputs, entries of tables.",
         ),
+        click.option(
+            "--equalize/--no-equalize",
+            default=None,
+            help="Scale channels by powers of two, so that one format suits all of a tensor. Default: off.",
+        ),
     ):
         function = option(function)
     return function
+
+
+_correct_bias_option = click.option(
+    "--correct-bias/--no-correct-bias",
+    default=None,
+    help="Let biases take back what rounding shifts on average. Default: off.",
+)
 
 
 def _budget_options(function: _F) -> _F:
@@ -175,6 +187,7 @@ def project_options(function: _F) -> _F:
 @config_option
 @_budget_options
 @width_options
+@_correct_bias_option
 @_training_options
 @project_options
 @softmax_option

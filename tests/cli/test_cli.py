@@ -124,7 +124,7 @@ def test_convert_passes_on_what_is_given(api: Api) -> None:
         "--margin 1 --input-bits 9 --output-bits 12 --finetune-steps 0 --learning-rate 0.01 "
         "--batch-size 32 --backend Vitis --io-type io_stream --part xc7 --clock-period 4 --softmax refuse "
         "--clock-uncertainty 10 --strategy resource --reuse-factor 4 --parallelization-factor 2 "
-        "--project-name top --no-check --seed 3 --quiet"
+        "--project-name top --no-check --seed 3 --quiet --equalize --no-correct-bias"
     )
     result = run("m.keras", "--calib", "x.npz", *options.split())
     assert result.exit_code == 0, result.output
@@ -155,6 +155,8 @@ def test_convert_passes_on_what_is_given(api: Api) -> None:
         "parallelization_factor": 2,
         "project_name": "top",
         "softmax": "refuse",
+        "equalize": True,
+        "correct_bias": False,
         "seed": 3,
     }
     assert api.named("save") == ((Path("out"),), {"force": True})

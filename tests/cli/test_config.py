@@ -19,6 +19,7 @@ weight_bits = 6
 weight_granularity = "element"
 overflow = "SAT_SYM"
 margin = 2
+equalize = true
 seed = 3
 finetune_steps = 0
 label_weight = 0
@@ -56,6 +57,7 @@ def test_a_file_becomes_keywords(tmp_path: Path) -> None:
         "weight_granularity": "element",
         "overflow": "SAT_SYM",
         "margin": 2,
+        "equalize": True,
         "seed": 3,
         "finetune_steps": 0,
         "label_weight": 0,
