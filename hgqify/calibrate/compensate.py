@@ -32,7 +32,7 @@ ROWS = 8192
 TERMS = 4096
 """Most weights of one output that are rounded in turn: the Gram matrix has its square."""
 
-ELEMENTS = 2**23
+ELEMENTS = 2**22
 """Most values in the largest tensor of the samples: bounds memory."""
 
 ENOUGH = 0.985

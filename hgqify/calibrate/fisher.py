@@ -26,6 +26,7 @@ from hgqify.progress import Event, Progress, no_progress
 
 ops: Any = keras.ops
 BATCH = 32
+_LONG = 12  # positions along an axis of which a part is enough to price a width
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -250,8 +251,13 @@ def _losses(x: Any, gradient: Any, step: Any, low: Any, high: Any) -> Any:
     """``sum g^2 (x - q(x))^2`` for every candidate, summed over samples and the axes that share widths."""
     import jax
 
-    weights = gradient * gradient
     shape = step.shape[2:]
+    # Of many positions that share a width, a part tells enough. Every third: strided layers use every second.
+    long = [n > 0 and size >= _LONG and (not shape or shape[n - 1] == 1) for n, size in enumerate(x.shape)]
+    thin = tuple(slice(None, None, 3 if n < x.ndim - 1 and part else 1) for n, part in enumerate(long))
+    left = x[thin]
+    weights = ops.square(gradient[thin]) * (x.size / left.size)
+    x = left
     shared = tuple(n + 1 for n in range(x.ndim - 1) if not shape or shape[n] == 1)
 
     def one(parts: Any) -> Any:

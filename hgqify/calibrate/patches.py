@@ -49,17 +49,20 @@ def patch_rows(layer: QLinear, x: np.ndarray, rows: int, seed: int = 0) -> np.nd
     if layer.data_format == "channels_first":
         x = np.moveaxis(x, 1, -1)
     geometry = (layer.kernel_size, layer.strides, layer.dilation_rate)
-    pads = window_padding(x.shape[1:-1], *geometry, layer.padding)
-    padded = np.pad(x, [(0, 0), *pads, (0, 0)])
-    reach = [d * (w - 1) + 1 for w, _, d in zip(*geometry, strict=True)]
-    positions = [(n - r) // s + 1 for n, r, s in zip(padded.shape[1:-1], reach, layer.strides, strict=True)]
-    places = (len(x), *positions)
-    sample, *starts = np.unravel_index(_chosen(int(np.prod(places)), rows, seed), places)
-    starts = [start * s for start, s in zip(starts, layer.strides, strict=True)]
+    sizes = np.array(x.shape[1:-1])
+    pads = np.array(window_padding(x.shape[1:-1], *geometry, layer.padding))
+    window, strides, dilation = (np.array(part) for part in geometry)
+    positions = (sizes + pads.sum(axis=1) - dilation * (window - 1) - 1) // strides + 1
+    sample, *places = np.unravel_index(
+        _chosen(len(x) * int(np.prod(positions)), rows, seed), (len(x), *positions)
+    )
+    corner = np.stack(places) * strides[:, None] - pads[:, :1]
     parts = []
     for offset in np.ndindex(*layer.kernel_size):
-        shifts = (o * d for o, d in zip(offset, layer.dilation_rate, strict=True))
-        parts.append(padded[(sample, *(a + b for a, b in zip(starts, shifts, strict=True)))])
+        at = corner + (offset * dilation)[:, None]
+        inside = np.all((at >= 0) & (at < sizes[:, None]), axis=0)
+        at = np.clip(at, 0, sizes[:, None] - 1)
+        parts.append(x[(sample, *at)] * inside[:, None])
     stacked = np.stack(parts, axis=1)  # (rows, window, channels)
     split = stacked.reshape(*stacked.shape[:2], groups_of(layer), -1)
     return np.moveaxis(split, 2, 0).reshape(split.shape[2], len(stacked), -1)
