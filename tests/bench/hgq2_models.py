@@ -21,10 +21,9 @@ from hgqify.graph import build, canonicalize, read
 from hgqify.layers import span, window_padding
 from hgqify.layers.ebops import conv_ebops
 
-CHECKPOINTS = 40
-TRACED = 4096  # training samples that tell the integer bits of wrapping quantizers
-RATE = 3e-3  # of Adam, for weights and widths alike: HGQ2 has one optimizer
-PRICES = (0.03, 30.0)  # beta times the EBOPs of uniform 8 bit, at first and at last
+CHECKPOINTS = 30
+RATE = 6e-3  # of Adam, for weights and widths alike: HGQ2 has one optimizer
+PRICES = (0.03, 10.0)  # beta times the EBOPs of uniform 8 bit, at first and at last
 BIAS_BITS = 12
 WIDTH = 8  # bits with sign that a start from the float model begins with
 
@@ -93,7 +92,7 @@ def train(
         _set_beta(quantized, low * (high / low) ** (epoch / max(epochs - 1, 1)))
         quantized.fit(batches, epochs=epoch + 1, initial_epoch=epoch, verbose=0)
         weights = quantized.get_weights()
-        declared = int(trace_minmax(quantized, data.train[0][:TRACED], batch_size=256))
+        declared = int(trace_minmax(quantized, data.train[0][: case.traced], batch_size=256))
         ebops, found = exact_ebops(quantized), accuracy(quantized, data.validation)
         for part, budget in budgets.items():
             if ebops <= budget and (part not in best or found >= best[part][0]):

@@ -38,6 +38,7 @@ class Case:
         model: the float model from the folder, or trained on the data where none is there.
         steps: gradient steps HGQ2 takes by default.
         batch: samples of one step.
+        traced: training samples that tell the integer bits of HGQ2's wrapping quantizers.
         input_bits: integer and fractional bits HGQ2's first quantizer starts with.
     """
 
@@ -45,6 +46,7 @@ class Case:
     model: Callable[[Path, Data], keras.Model]
     steps: int
     batch: int
+    traced: int = 1000
     input_bits: tuple[int, int] = (2, 6)
 
 
@@ -103,8 +105,8 @@ def stored(path: str) -> Callable[[Path, Data], keras.Model]:
 
 
 CASES = {
-    "magic_gamma MLP": Case(data=magic, model=magic_model, steps=3000, batch=256),
-    "MNIST CNN": Case(data=mnist, model=stored("mnist/cnn_moonflower.keras"), steps=1500, batch=64),
+    "magic_gamma MLP": Case(data=magic, model=magic_model, steps=3000, batch=256, traced=10_000),
+    "MNIST CNN": Case(data=mnist, model=stored("mnist/cnn_moonflower.keras"), steps=1200, batch=32),
     "DS-CNN": Case(
         data=keywords, model=stored("kws_dscnn/kws_ds_cnn.keras"), steps=400, batch=50, input_bits=(7, 1)
     ),
