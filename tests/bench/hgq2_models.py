@@ -22,7 +22,6 @@ from hgqify.layers import span, window_padding
 from hgqify.layers.ebops import conv_ebops
 
 CHECKPOINTS = 30
-RATE = 6e-3  # of Adam, for weights and widths alike: HGQ2 has one optimizer
 PRICES = (0.03, 10.0)  # beta times the EBOPs of uniform 8 bit, at first and at last
 BIAS_BITS = 12
 WIDTH = 8  # bits with sign that a start from the float model begins with
@@ -65,7 +64,7 @@ def train(
     Args:
         model: the float model.
         data: its labelled splits train and select.
-        case: batch and default number of steps.
+        case: batch, learning rates and default number of steps.
         budgets: most exact EBOPs, by name; the first is that of uniform 8 bit.
         seed: of the weights and batches.
         from_float: start from the float weights with batch normalizations folded, at 8 bits that hold
@@ -81,16 +80,17 @@ def train(
     start_model = _folded(model) if from_float else model
     quantized = hgq2_model(start_model, data.calib, case, from_float=from_float)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    quantized.compile(keras.optimizers.Adam(RATE), loss)
+    quantized.compile(keras.optimizers.Adam(case.rates[from_float]), loss)
     count = max(steps // CHECKPOINTS, 1)
     epochs = steps // count
     batches = Batches(*data.train, size=case.batch, count=count, seed=seed)
     whole = next(iter(budgets.values()))
     low, high = (price / whole for price in PRICES)
     best: dict[int, tuple[float, list[np.ndarray], int, int]] = {}
-    for epoch in range(epochs):
-        _set_beta(quantized, low * (high / low) ** (epoch / max(epochs - 1, 1)))
-        quantized.fit(batches, epochs=epoch + 1, initial_epoch=epoch, verbose=0)
+    for epoch in range(epochs + 1):
+        if epoch:  # the start is a checkpoint too
+            _set_beta(quantized, low * (high / low) ** ((epoch - 1) / max(epochs - 1, 1)))
+            quantized.fit(batches, epochs=epoch, initial_epoch=epoch - 1, verbose=0)
         weights = quantized.get_weights()
         declared = int(trace_minmax(quantized, data.train[0][: case.traced], batch_size=256))
         ebops, found = exact_ebops(quantized), accuracy(quantized, data.validation)
@@ -176,9 +176,7 @@ def _kernel(layer: keras.layers.Layer) -> np.ndarray:
     return np.swapaxes(kernel, -1, -2) if isinstance(layer, keras.layers.DepthwiseConv2D) else kernel
 
 
-def _converted(
-    layer: keras.layers.Layer, inputs: QuantizerConfig, *, from_float: bool
-) -> keras.layers.Layer:
+def _converted(layer: keras.layers.Layer, inputs: QuantizerConfig, *, from_float: bool) -> keras.layers.Layer:
     config = layer.get_config()
     kinds = keras.layers
     common: dict[str, Any] = {"name": layer.name, "iq_conf": inputs}

@@ -149,9 +149,8 @@ def compute(
 
         budgets = {part: results.budget(name) // part for part in PARTS}
         for seed in sorted({p.seed for p in missing}):
-            for part, found in train(
-                model, data, case, budgets, seed=seed, from_float=method.endswith("float"), steps=options.steps
-            ).items():
+            start = {"from_float": method.endswith("float"), "steps": options.steps}
+            for part, found in train(model, data, case, budgets, seed=seed, **start).items():
                 results.add(Point(model=name, method=method, seed=seed, part=part, **found))
         return
     for wanted in missing:
@@ -191,7 +190,8 @@ def table(results: Results) -> str:
             elif method == "uniform":
                 for point in sorted(points, key=lambda p: -(p.bits or 0)):
                     ratio = (point.ebops or 0) / results.budget(model)
-                    lines.append(_row(model, f"{point.bits} bit: {point.ebops:,} EBOPs", [point], _place(point, ratio)))
+                    name = f"{point.bits} bit: {point.ebops:,} EBOPs"
+                    lines.append(_row(model, name, [point], _place(point, ratio)))
             else:
                 cells = [_cell([p for p in points if p.part == part]) for part in PARTS]
                 lines.append(_row(model, method, points, cells))

@@ -38,6 +38,8 @@ class Case:
         model: the float model from the folder, or trained on the data where none is there.
         steps: gradient steps HGQ2 takes by default.
         batch: samples of one step.
+        rates: of HGQ2's Adam, for weights and widths alike, from scratch and from the float weights, which
+            larger steps would destroy.
         traced: training samples that tell the integer bits of HGQ2's wrapping quantizers.
         input_bits: integer and fractional bits HGQ2's first quantizer starts with.
     """
@@ -46,6 +48,7 @@ class Case:
     model: Callable[[Path, Data], keras.Model]
     steps: int
     batch: int
+    rates: tuple[float, float]
     traced: int = 1000
     input_bits: tuple[int, int] = (2, 6)
 
@@ -105,13 +108,27 @@ def stored(path: str) -> Callable[[Path, Data], keras.Model]:
 
 
 CASES = {
-    "magic_gamma MLP": Case(data=magic, model=magic_model, steps=3000, batch=256, traced=10_000),
-    "MNIST CNN": Case(data=mnist, model=stored("mnist/cnn_moonflower.keras"), steps=1200, batch=32),
+    "magic_gamma MLP": Case(
+        data=magic, model=magic_model, steps=3000, batch=256, rates=(6e-3, 6e-3), traced=10_000
+    ),
+    "MNIST CNN": Case(
+        data=mnist, model=stored("mnist/cnn_moonflower.keras"), steps=1200, batch=32, rates=(6e-3, 4e-3)
+    ),
     "DS-CNN": Case(
-        data=keywords, model=stored("kws_dscnn/kws_ds_cnn.keras"), steps=400, batch=50, input_bits=(7, 1)
+        data=keywords,
+        model=stored("kws_dscnn/kws_ds_cnn.keras"),
+        steps=600,
+        batch=32,
+        rates=(6e-3, 1e-3),
+        input_bits=(7, 1),
     ),
     "ResNet-8": Case(
-        data=cifar, model=stored("cifar10/mlperf_resnet8.h5"), steps=400, batch=50, input_bits=(8, 0)
+        data=cifar,
+        model=stored("cifar10/mlperf_resnet8.h5"),
+        steps=300,
+        batch=32,
+        rates=(6e-3, 1e-3),
+        input_bits=(8, 0),
     ),
 }
 
