@@ -109,7 +109,7 @@ def stored(path: str) -> Callable[[Path, Data], keras.Model]:
 
 CASES = {
     "magic_gamma MLP": Case(
-        data=magic, model=magic_model, steps=3000, batch=256, rates=(6e-3, 6e-3), traced=10_000
+        data=magic, model=magic_model, steps=6000, batch=256, rates=(3e-3, 3e-3), traced=10_000
     ),
     "MNIST CNN": Case(
         data=mnist, model=stored("mnist/cnn_moonflower.keras"), steps=1200, batch=32, rates=(6e-3, 4e-3)
