@@ -119,7 +119,7 @@ CASES = {
         model=stored("kws_dscnn/kws_ds_cnn.keras"),
         steps=600,
         batch=32,
-        rates=(6e-3, 1e-3),
+        rates=(6e-3, 4e-3),
         input_bits=(7, 1),
     ),
     "ResNet-8": Case(
@@ -127,7 +127,7 @@ CASES = {
         model=stored("cifar10/mlperf_resnet8.h5"),
         steps=300,
         batch=32,
-        rates=(6e-3, 1e-3),
+        rates=(6e-3, 4e-3),
         input_bits=(8, 0),
     ),
 }
