@@ -42,12 +42,12 @@ training of a seed that serves all budgets. Uniform widths stand under the small
 
 All are judged on the same test set. Our allocation sees unlabelled calibration samples (2,000, 2,000, 500,
 1,000) and takes no gradient step. HGQ2 sees the labels of the training data that is there (13,500, 58,000,
-400, 3,600; of which ours calibrates on the first; the DS-CNN's validation samples too) and chooses its checkpoints on more (1,500, 2,000, 100,
-400). The float DS-CNN and ResNet-8 were trained by others on the whole of data sets of which this is a small
-part: HGQ2 from scratch cannot be as good there, and for the ResNet-8 its validation samples were training
-samples of the float model. HGQ2 from float starts with folded batch normalizations, at 8 bits that hold
-weights and activations. The trainings are short (1,200 steps are not even
-one pass over MNIST's training set); HGQ2's authors train many times longer."""
+400, 3,600) and chooses its checkpoints on more (1,500, 2,000, 100, 400). Our samples are among these.
+The float DS-CNN and ResNet-8 were trained by others on the whole of data sets of which this is a small part:
+HGQ2 from scratch cannot be as good there, and for the ResNet-8 its validation samples were training samples
+of the float model. HGQ2 from float starts with folded batch normalizations, at 8 bits that hold weights and
+activations. Activations have one width per tensor, but for HGQ2's magic_gamma MLPs one per element. The
+trainings are short (1,200 steps are not even one pass over MNIST); HGQ2's authors train many times longer."""
 
 
 @dataclass(frozen=True, kw_only=True)
