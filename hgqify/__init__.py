@@ -6,7 +6,7 @@ Do
 Know
     certify(model) -> Certificate       overflow_statement(model, data) -> OverflowStatement
 Say how
-    Rule, ConvertSettings, FinetuneSettings, ProjectOptions
+    Rule, ConvertSettings, CalibrateSettings, FinetuneSettings, ProjectOptions
     load_settings(path) -> keyword arguments of convert, from a TOML file
 By hand
     hgqify.layers, hgqify.quantizers, hgqify.config (scopes)
@@ -21,6 +21,7 @@ hgqify.backend.choose_backend()
 import hgqify.version  # noqa: E402
 from hgqify import config, layers, quantizers  # noqa: E402
 from hgqify.api import convert, inspect  # noqa: E402
+from hgqify.calibrate import CalibrateSettings  # noqa: E402
 from hgqify.checking import check, load_program  # noqa: E402
 from hgqify.convert import ConversionReport, ConvertSettings, Rule  # noqa: E402
 from hgqify.errors import HgqifyError  # noqa: E402
@@ -35,6 +36,7 @@ from hgqify.statements import certify, overflow_statement  # noqa: E402
 __version__ = hgqify.version.hgqify_version()
 
 __all__ = [
+    "CalibrateSettings",
     "Certificate",
     "CheckReport",
     "ConversionReport",

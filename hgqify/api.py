@@ -15,14 +15,30 @@ import keras
 
 from hgqify import graph
 from hgqify.budget import Budget, allocate
-from hgqify.calibrate import calibrate, renewed
-from hgqify.convert import ConversionReport, ConvertSettings, Granularity, Rule, plan
+from hgqify.calibrate import (
+    CalibrateSettings,
+    Ranges,
+    calibrate,
+    choose_by_loss,
+    measure_sensitivity,
+    renewed,
+)
+from hgqify.convert import (
+    Conversion,
+    ConversionReport,
+    ConvertSettings,
+    Granularity,
+    Rule,
+    plan,
+    with_uniform_bits,
+)
 from hgqify.convert import convert as make_quantized
 from hgqify.convert.interface import choose_io_type
 from hgqify.errors import ModelLoadError, RuleError
 from hgqify.export import ProjectOptions, refuse_unprintable
 from hgqify.finetune import FinetuneSettings, finetune
 from hgqify.opening import open_for
+from hgqify.overflow_choice import choose_overflow
 from hgqify.precision import lower
 from hgqify.progress import Progress, TextProgress
 from hgqify.quality import scoring_outputs
@@ -31,6 +47,7 @@ from hgqify.result import Result, aliases
 from hgqify.settling import settle
 
 _SETTINGS = {f.name for f in dataclasses.fields(ConvertSettings)}
+_CALIBRATION = {f.name for f in dataclasses.fields(CalibrateSettings)}
 _TRAINING = {f.name for f in dataclasses.fields(FinetuneSettings)}
 _PROJECT = {f.name for f in dataclasses.fields(ProjectOptions)}
 AUTO = "auto"
@@ -43,7 +60,7 @@ def convert(
     labels: Any = None,
     rules: Sequence[Rule] = (),
     seed: int = 0,
-    margin: int = 1,
+    bits: int | None = None,
     finetune_steps: int | None = None,
     target_ebops: int | None = None,
     max_drop: float | None = None,
@@ -69,7 +86,8 @@ def convert(
         labels: class labels, if any: an array, a path, or the name of an array in the file.
         rules: exceptions for some layers.
         seed: of all randomness.
-        margin: additional integer bits of activations whose overflow wraps.
+        bits: one width for all that is multiplied: weights, activations, inputs, entries of tables. Operands
+            of additions get no less; outputs and indices of tables keep their own widths.
         finetune_steps: optimizer steps; 0 for none; None for the default of `FinetuneSettings`, or none
             under a budget, which training does not keep yet.
         target_ebops: most EBOPs of the whole model. Weights and what they multiply get mixed widths, no
@@ -86,8 +104,9 @@ def convert(
         safe_mode: refuse models with Lambda layers, which can run code.
         exportable: refuse, before the fine-tuning, what cannot be printed as an hls4ml project.
         progress: hears of every step; None shows bars on standard error.
-        settings: fields of `ConvertSettings` (weight_bits, activation_bits, ...), of `FinetuneSettings`
-            (learning_rate, batch_size, ...) and of `ProjectOptions` (strategy, part, clock_period, ...).
+        settings: fields of `ConvertSettings` (weight_bits, activation_bits, ...), of `CalibrateSettings`
+            (margin, ranges, ...), of `FinetuneSettings` (learning_rate, batch_size, ...) and of
+            `ProjectOptions` (strategy, part, clock_period, ...).
 
     Returns:
         The quantized model, its integers, its report, and the means to export it.
@@ -96,14 +115,13 @@ def convert(
         HgqifyError: what the user can mend: the model, the data, the settings.
     """
     show = TextProgress() if progress is None else progress
-    if isinstance(margin, bool) or not isinstance(margin, int) or margin < 0:
-        raise RuleError("margin must be a whole number of bits, 0 or more", received=repr(margin))
     options = {name: settings.pop(name) for name in [*settings] if name in _PROJECT}
     budget = _budget(target_ebops, max_drop, finetune_steps)
     if budget is not None:
         finetune_steps = 0
         settings.setdefault("weight_granularity", Granularity.ELEMENT)
-    conversion_settings, training = _split(settings, finetune_steps, seed)
+    settings["bits"] = bits
+    conversion_settings, calibration_settings, training = _split(settings, finetune_steps, seed)
     if io_type != AUTO:
         ProjectOptions(backend=backend, io_type=io_type, **options)  # what is wrong is said before any work
     seconds: dict[str, float] = {}
@@ -115,20 +133,30 @@ def convert(
         conversion_settings = _with_io_type(conversion_settings, read, io_type)
         project = ProjectOptions(backend=backend, io_type=conversion_settings.io_type.value, **options)
         conversion = make_quantized(read, conversion_settings, rules)
+        if budget is not None:
+            _refuse_added_bits(conversion)
     settle_all = functools.partial(settle, proved=conversion.proved)
     source = open_for(source_model, calib, labels=labels, key=key, allow_pickle=allow_pickle)
+    logits = scoring_outputs(conversion.logits, conversion.clone, source)
+    choose = None
+    # Under a budget the allocation chooses integer bits along with widths, by the same loss.
+    if calibration_settings.ranges is Ranges.MSE and budget is None:
+        sensitivity = functools.partial(
+            measure_sensitivity, conversion.clone, source, logits=logits, seed=seed, progress=show
+        )
+        choose = functools.partial(choose_by_loss, sensitivity=sensitivity)
     with _timed("calibrate", seconds):
         calibration = calibrate(
             conversion.model,
             conversion.probe,
             conversion.sites,
             source,
-            margin=margin,
+            settings=calibration_settings,
             proved=conversion.proved,
             settle=settle_all,
+            choose=choose,
             progress=show,
         )
-    logits = scoring_outputs(conversion.logits, conversion.clone, source)
     allocation = None
     if budget is not None:
         with _timed("allocate", seconds):
@@ -138,7 +166,7 @@ def convert(
                 budget,
                 logits=logits,
                 settle=settle_all,
-                margin=margin,
+                margin=calibration_settings.margin,
                 seed=seed,
                 compensate=compensate,
                 progress=show,
@@ -157,6 +185,12 @@ def convert(
             progress=show,
         )
     with _timed("lower", seconds):
+        overflow_choices = ()
+        if conversion.auto:
+            overflow_choices = choose_overflow(
+                conversion.model, conversion.auto, margin=calibration_settings.margin
+            )
+            calibration = renewed(calibration, conversion.model, calibration.adjustments)
         program = lower(conversion.model)
     with _timed("report", seconds):
         report = make_report(
@@ -167,7 +201,12 @@ def convert(
             calibration=calibration,
             allocation=allocation,
             finetune=trained,
-            settings={**dataclasses.asdict(conversion_settings), **dataclasses.asdict(training)},
+            overflow_choices=overflow_choices,
+            settings={
+                name: value
+                for part in (conversion_settings, calibration_settings, training)
+                for name, value in dataclasses.asdict(part).items()
+            },
             seconds=seconds,
         )
     return Result(
@@ -192,6 +231,20 @@ def _budget(target_ebops: int | None, max_drop: float | None, finetune_steps: in
     return budget
 
 
+def _refuse_added_bits(conversion: Conversion) -> None:
+    """A budget is kept by the allocation, and bits that are added after it would break it.
+
+    Raises:
+        RuleError: some layer has the overflow policy AUTO.
+    """
+    if conversion.auto:
+        raise RuleError(
+            "overflow='AUTO' may add integer bits, which a budget does not know of yet",
+            where=min(conversion.auto),
+            remedy="let activations saturate (overflow='SAT') under a budget",
+        )
+
+
 def inspect(
     model: keras.Model | str | os.PathLike[str],
     *,
@@ -203,7 +256,7 @@ def inspect(
 
     Args:
         model, rules, safe_mode: as for `convert`.
-        settings: fields of `ConvertSettings`.
+        settings: fields of `ConvertSettings`, and ``bits``.
 
     Raises:
         HgqifyError: the model cannot be read, or a setting is wrong. Refused layers are no error here.
@@ -213,18 +266,40 @@ def inspect(
 
 def _split(
     settings: dict[str, Any], steps: int | None, seed: int
-) -> tuple[ConvertSettings, FinetuneSettings]:
-    """Settings of the conversion and of the training from one set of keywords."""
+) -> tuple[ConvertSettings, CalibrateSettings, FinetuneSettings]:
+    """Settings of the conversion, the calibration and the training from one set of keywords."""
     training = {name: settings[name] for name in settings if name in _TRAINING}
-    conversion = {name: settings[name] for name in settings if name not in _TRAINING}
+    calibration = {name: settings[name] for name in settings if name in _CALIBRATION}
+    conversion = {name: settings[name] for name in settings if name not in _TRAINING | _CALIBRATION}
     if steps is not None:
         training["steps"] = steps
-    unknown = [name for name in conversion if name not in _SETTINGS]
+    unknown = [name for name in conversion if name not in {*_SETTINGS, "bits"}]
     if unknown:
-        known = sorted(_SETTINGS | _TRAINING | _PROJECT)
+        known = sorted(_SETTINGS | _CALIBRATION | _TRAINING | _PROJECT)
         near = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.0)[0]
         raise RuleError("unknown setting", received=", ".join(unknown), remedy=f"did you mean {near}?")
-    return ConvertSettings(**conversion), FinetuneSettings(**{"seed": seed, **training})
+    found = (
+        ConvertSettings(**with_uniform_bits(conversion)),
+        CalibrateSettings(**calibration),
+        FinetuneSettings(**{"seed": seed, **training}),
+    )
+    _refuse_wrapped_clips(*found[:2])
+    return found
+
+
+def _refuse_wrapped_clips(conversion: ConvertSettings, calibration: CalibrateSettings) -> None:
+    """Ranges below what was seen are for activations that saturate.
+
+    Raises:
+        RuleError: all of them wrap.
+    """
+    if calibration.ranges is not Ranges.MINMAX and not conversion.overflow.mode.saturates:
+        raise RuleError(
+            f"ranges={str(calibration.ranges)!r} leaves values out, and "
+            f"overflow={str(conversion.overflow)!r} would wrap them around",
+            remedy="leave ranges out, or let activations saturate; single layers may wrap by rules, and hold "
+            "all values seen",
+        )
 
 
 def _with_io_type(settings: ConvertSettings, read: graph.Graph, io_type: str) -> ConvertSettings:

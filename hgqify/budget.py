@@ -16,6 +16,7 @@ from hgqify.calibrate import (
     Sensitivity,
     Share,
     measure_sensitivity,
+    samples_to_fit,
 )
 from hgqify.calibrate.allocate import LEAST_USE
 from hgqify.calibrate.candidates import DataCandidates
@@ -30,8 +31,7 @@ _ATTEMPTS = 6
 _SEARCHES = 9
 _RANGE = 256  # the smallest budget tried is the widest formats' by this
 _SAMPLES = 2000
-_AIM = 0.99  # of the budget: what is refitted lands a little above or below
-_FITTED = 256  # samples the weights are refitted to
+_AIM = 0.99  # of the budget: what is settled lands a little above or below
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +49,7 @@ class AllocationReport:
         drop: measured on calibration data, in points; None if the budget decided.
         samples: samples the sensitivity was measured on.
         compensated: whether weights were moved to make good for rounding.
+        uncompensated: by layer, why its weights were not, although others were.
         shares: kernels and inputs with their part of the loss, the most sensitive first.
     """
 
@@ -61,6 +62,7 @@ class AllocationReport:
     drop: float | None
     samples: int
     compensated: bool
+    uncompensated: Mapping[str, str]
     shares: tuple[Share, ...]
 
 
@@ -134,11 +136,14 @@ def allocate(
             conversion.clone, source, candidates, logits=logits, seed=seed, progress=progress
         )
 
-    allocator = Allocator(conversion.model, sensitivity, margin=margin)
-    compensator = None
     if compensate:
-        batch = next(iter(source.batches(_FITTED, limit=_FITTED)))
-        compensator = Compensator(conversion.model, conversion.clone, allocator.layers, batch.inputs)
+        count = samples_to_fit(conversion.clone)
+        batch = next(iter(source.batches(count, limit=count)))
+        compensator = Compensator(conversion.model, conversion.clone, batch.inputs)
+        allocator = Allocator(conversion.model, sensitivity, margin=margin, remaining=compensator.remaining)
+    else:
+        compensator = None
+        allocator = Allocator(conversion.model, sensitivity, margin=margin)
     fitter = _Fitter(conversion.model, allocator, compensator, settle)
     drop = None
     if budget.target_ebops is not None:
@@ -158,6 +163,7 @@ def allocate(
             drop=drop,
             samples=allocator.sensitivity.samples,
             compensated=compensate,
+            uncompensated={} if compensator is None else compensator.left,
             shares=allocator.shares(fitted.allocation),
         ),
         fitted.adjustments,
@@ -182,6 +188,7 @@ def _refuse_constant(fitted: _Fitted, fitter: _Fitter) -> None:
 @dataclass(frozen=True, kw_only=True)
 class _Fitted:
     allocation: Allocation
+    aim: int | None
     program: Program
     ebops: int
     adjustments: tuple[Adjustment, ...]
@@ -196,31 +203,44 @@ class _Fitter:
     compensator: Compensator | None
     settle: Callable[[keras.Model], tuple[Adjustment, ...]]
 
-    def use(self, allocation: Allocation) -> _Fitted:
-        """Give the model an allocation, settled, and count what the firmware will have."""
-        self.allocator.apply(allocation, self.compensator)
+    def use(self, allocation: Allocation, aim: int | None = None) -> _Fitted:
+        """Give the model an allocation, settled, and count what the firmware will have.
+
+        Args:
+            allocation: of the allocator.
+            aim: EBOPs that weights which make good for rounding are brought to; None for the allocation's
+                own price.
+        """
+        if self.compensator is None:
+            self.allocator.apply(allocation)
+        else:
+            self.compensator.apply(self.allocator, allocation, aim)
         adjustments = self.settle(self.model)
         program = lower(self.model)
         return _Fitted(
-            allocation=allocation, program=program, ebops=total_ebops(program), adjustments=adjustments
+            allocation=allocation,
+            aim=aim,
+            program=program,
+            ebops=total_ebops(program),
+            adjustments=adjustments,
         )
 
     def fit(self, target: int) -> _Fitted:
         """The model under ``target`` EBOPs, as close to it as a few corrected attempts come."""
         best: _Fitted | None = None
         fewest: int | None = None
+        fixed, limits = self.allocator.fixed, self.allocator.at_limits()
         aim = target
         for _ in range(_ATTEMPTS):
             allocation = self.allocator.solve(aim)
-            tried = self.use(allocation)
+            tried = self.use(allocation, aim)
             fewest = tried.ebops if fewest is None else min(fewest, tried.ebops)
             if tried.ebops <= target and (best is None or tried.ebops > best.ebops):
                 best = tried
-            at_limits = allocation.price == 0
+            at_limits = allocation is limits
             if tried.ebops <= target and (tried.ebops >= LEAST_USE * target or at_limits):
                 break
             # What is not allocated stays; the rest was missed by a factor that hardly changes.
-            fixed = self.allocator.fixed
             miss = (_AIM * target - fixed) / max(tried.ebops - fixed, 1)
             aim = max(fixed + 1, fixed + int((aim - fixed) * miss))
         if best is None:
@@ -229,7 +249,7 @@ class _Fitter:
                 received=f"{target:,} EBOPs",
                 remedy=f"the least that was reached is {fewest:,}",
             )
-        return best if best is tried else self.use(best.allocation)
+        return best if best is tried else self.use(best.allocation, best.aim)
 
 
 @dataclass(frozen=True)
@@ -262,7 +282,7 @@ class _DropSearch:
         for count in range(_SEARCHES):
             aim = int((low * high) ** 0.5)
             try:
-                tried = self.fitter.use(self.fitter.allocator.solve(aim))
+                tried = self.fitter.use(self.fitter.allocator.solve(aim), aim)
             except BudgetError:  # fewer than any allocation has
                 low = aim
                 continue
@@ -277,7 +297,7 @@ class _DropSearch:
             self.progress(
                 Event(stage="search", done=count + 1, total=_SEARCHES, unit="budgets", values=values)
             )
-        return self.fitter.use(best.allocation), found
+        return self.fitter.use(best.allocation, best.aim), found
 
     def _drop(self) -> float:
         """Points lost against the float model."""

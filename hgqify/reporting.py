@@ -15,6 +15,8 @@ from hgqify.convert import Conversion
 from hgqify.data import Source
 from hgqify.finetune import FinetuneReport
 from hgqify.layers import QLayer, QLinear, quantized_layers
+from hgqify.overflow_choice import OverflowChoice
+from hgqify.overflow_choice import summary as choice_summary
 from hgqify.precision import FLOAT64_BITS, Program, certify, count_ebops
 from hgqify.quality import measure
 from hgqify.quantizers import QuantizerState
@@ -39,6 +41,7 @@ def make_report(
     calibration: CalibrationReport,
     allocation: AllocationReport | None,
     finetune: FinetuneReport,
+    overflow_choices: Sequence[OverflowChoice] = (),
     settings: Mapping[str, Any],
     seconds: Mapping[str, float],
 ) -> Report:
@@ -76,7 +79,11 @@ def make_report(
         float32_open=missing,
         float64_proved=certify(program, FLOAT64_BITS).proved,
         certificate=tuple(dataclasses.asdict(entry) for entry in certificate.entries),
-        overflow=overflow.to_dict(),
+        overflow={
+            **overflow.to_dict(),
+            "summary": [*choice_summary(overflow_choices), *overflow.summary()],
+            "choices": [dataclasses.asdict(choice) for choice in overflow_choices],
+        },
         quality=quality,
         seconds=seconds,
         notes=(

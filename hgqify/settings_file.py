@@ -1,7 +1,7 @@
 """Settings of a conversion in a TOML file.
 
-[convert]              # fields of ConvertSettings and FinetuneSettings, margin, seed, finetune_steps,
-                       # target_ebops or max_drop, compensate
+[convert]              # fields of ConvertSettings, CalibrateSettings and FinetuneSettings; seed, bits,
+                       # finetune_steps, target_ebops or max_drop, compensate
 weight_bits = 8
 learning_rate = 0.002
 
@@ -30,16 +30,19 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from hgqify.convert import ConvertSettings, Rule
+from hgqify.calibrate import CalibrateSettings
+from hgqify.convert import ConvertSettings, Rule, with_uniform_bits
 from hgqify.errors import HgqifyError, RuleError
 from hgqify.export import ProjectOptions
 from hgqify.finetune import FinetuneSettings
 
 AUTO = "auto"
+# Whose fields the keys of [convert] are.
+_OWNERS = (ConvertSettings, CalibrateSettings, FinetuneSettings)
 # Keywords of `hgqify.convert` that are fields of no settings.
 _KEYWORDS: Mapping[str, Any] = {
-    "margin": int,
     "seed": int,
+    "bits": int,
     "finetune_steps": int,
     "target_ebops": int,
     "max_drop": float,
@@ -49,7 +52,7 @@ _KEYWORDS: Mapping[str, Any] = {
 
 def tables() -> dict[str, dict[str, Any]]:
     """The keys of every table and the types of their values."""
-    convert = {**_types(ConvertSettings), **_types(FinetuneSettings), **_KEYWORDS}
+    convert = {name: kind for owner in _OWNERS for name, kind in _types(owner).items()} | {**_KEYWORDS}
     # The interface is one of the project; the steps are called as on the command line.
     for name in ("io_type", "steps"):
         del convert[name]
@@ -139,7 +142,7 @@ def _table(
 def _maker(table: str, key: str) -> Callable[..., Any]:
     if table == "project":
         return ProjectOptions
-    return ConvertSettings if key in {f.name for f in fields(ConvertSettings)} else FinetuneSettings
+    return next(owner for owner in _OWNERS if key in {f.name for f in fields(owner)})
 
 
 def _known(
@@ -184,10 +187,14 @@ def _conflicts(convert: Mapping[str, Any], project: Mapping[str, Any]) -> list[s
     """What is possible by itself, but not together."""
     io_type = project.get("io_type", AUTO)
     chosen = {} if io_type == AUTO else {"io_type": io_type}
-    settings = {key: v for key, v in convert.items() if key in {f.name for f in fields(ConvertSettings)}}
+    widths, ranges = ({f.name for f in fields(owner)} for owner in (ConvertSettings, CalibrateSettings))
+    settings = {key: v for key, v in convert.items() if key in widths}
+    uniform = {key: v for key, v in convert.items() if key in {*widths, "bits"}}
     options = {key: v for key, v in project.items() if key != "io_type"}
     return [
         *_tried(ConvertSettings, {**settings, **chosen}, "convert"),
+        *_tried(lambda **given: with_uniform_bits(given), uniform, "convert"),
+        *_tried(CalibrateSettings, {key: v for key, v in convert.items() if key in ranges}, "convert"),
         *_tried(ProjectOptions, {**options, **chosen}, "project"),
     ]
 

@@ -1,24 +1,28 @@
 """Formats from data: observed ranges, placement of the binary point, exactness in float32.
 
 Run
-    calibrate -> CalibrationReport (SiteReport, Adjustment); settle after weights moved
+    calibrate, CalibrateSettings (Ranges) -> CalibrationReport (SiteReport, Adjustment); settle after weights
+    moved
 Parts
-    collect_ranges, Range, place_activation, place_weight, place_bias, apply_ranges, apply_weights,
-    fit_float32, excess_bits
+    collect_ranges, percentile_ranges, choose_by_loss, clippable, Range, place_activation, place_weight,
+    place_bias, apply_ranges, apply_weights, fit_float32, excess_bits
 Allocation under a budget of EBOPs
-    measure_sensitivity -> Sensitivity; Allocator (Allocation, Share), Compensator; renewed
+    measure_sensitivity -> Sensitivity; Allocator (Allocation, Share), Compensator,
+    samples_to_fit; renewed
 Quality
     layer_sqnr, sqnr
 """
 
 from hgqify.calibrate.allocate import Allocation, Allocator, Share
 from hgqify.calibrate.calibrate import CalibrationReport, SiteReport, calibrate, renewed, settle
-from hgqify.calibrate.compensate import Compensator
+from hgqify.calibrate.compensate import Compensator, samples_to_fit
 from hgqify.calibrate.fisher import Sensitivity, measure_sensitivity
 from hgqify.calibrate.float32 import Adjustment, excess_bits, fit_float32
 from hgqify.calibrate.placement import Bits, place_activation, place_bias, place_weight
 from hgqify.calibrate.quality import layer_sqnr, sqnr
+from hgqify.calibrate.range_choice import choose_by_loss, clippable, percentile_ranges
 from hgqify.calibrate.ranges import Range, collect_ranges
+from hgqify.calibrate.settings import CalibrateSettings, Ranges
 from hgqify.calibrate.widths import apply_ranges, apply_weights
 
 __all__ = [
@@ -26,24 +30,30 @@ __all__ = [
     "Allocation",
     "Allocator",
     "Bits",
+    "CalibrateSettings",
     "CalibrationReport",
     "Compensator",
     "Range",
+    "Ranges",
     "Sensitivity",
     "Share",
     "SiteReport",
     "apply_ranges",
     "apply_weights",
     "calibrate",
+    "choose_by_loss",
+    "clippable",
     "collect_ranges",
     "excess_bits",
     "fit_float32",
     "layer_sqnr",
     "measure_sensitivity",
+    "percentile_ranges",
     "place_activation",
     "place_bias",
     "place_weight",
     "renewed",
+    "samples_to_fit",
     "settle",
     "sqnr",
 ]

@@ -4,33 +4,30 @@
 
 EBOPs are bilinear in the bits of activations and the spans of weights. At a price lam per EBOP every
 quantizer takes the candidate of least ``loss + lam * bits * price``, where the price of one bit is the sum of
-what the other operand's bits are wherever the two meet: EBOPs' gradient, one operation of the layer on bits
-in place of values. Weights and activations take turns; lam is bisected until EBOPs meet the budget. At the
-last, with activations as they are, the weights' own lam is bisected once more: their many small steps fill
-what the few large steps of activations left. Where weights share formats, single bits fill the rest.
+what the other operand's bits are wherever the two meet. Weights and activations take turns; lam is searched
+until EBOPs meet the budget. At the last, with activations as they are, the weights' own lam is searched once
+more: their many small steps fill what the few large steps of activations left. Where weights share formats,
+single bits fill the rest.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
 
+from hgqify.calibrate.assign import assign_data, assign_weights, taken
 from hgqify.calibrate.candidates import DataCandidates, coarsest_best, data_candidates, weight_candidates
-from hgqify.calibrate.compensate import Compensator
 from hgqify.calibrate.fisher import Sensitivity
-from hgqify.calibrate.placement import ceil_log2
-from hgqify.calibrate.rounding import Rounder
-from hgqify.calibrate.widths import apply_bias
+from hgqify.calibrate.prices import prices
+from hgqify.calibrate.search import largest_within
 from hgqify.errors import BudgetError
-from hgqify.layers import QLayer, QLinear, quantized_layers
+from hgqify.layers import QLinear, quantized_layers
 
-ops: Any = keras.ops
 _TURNS = 3
-_BISECTIONS = 24
 
 LEAST_USE = 0.97
 """A budget counts as used from here on: what is left need not be spent."""
@@ -93,6 +90,7 @@ class Allocator:
         model: calibrated quantized model. Its formats are the upper limits.
         sensitivity: a function from the candidates of every layer's input to their losses.
         margin: as the model was calibrated with.
+        remaining: from the curvature at every weight to what counts of it; see `Compensator.remaining`.
 
     Raises:
         BudgetError: the model has nothing to allocate.
@@ -104,6 +102,7 @@ class Allocator:
         sensitivity: Callable[[Mapping[str, DataCandidates]], Sensitivity],
         *,
         margin: int = 1,
+        remaining: Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]] = dict,
     ) -> None:
         self.layers = allocatable(model)
         if not self.layers:
@@ -116,12 +115,12 @@ class Allocator:
         self.data = {layer.name: data_candidates(layer.iqs[0], margin=margin) for layer in self.layers}
         self.weights = {layer.name: weight_candidates(layer, _width(layer)) for layer in self.layers}
         self.sensitivity = sensitivity(self.data)
+        counted = remaining(self.sensitivity.weights)
         self._weight_loss = {
-            name: _grouped(0.5 * self.sensitivity.weights[name] * found.error, found.shared)
+            name: (0.5 * counted[name]).astype(np.float32) * found.error
             for name, found in self.weights.items()
         }
-        self._shapes = {layer.name: layer.data_shape for layer in self.layers}
-        self._prices = {layer.name: _price_functions(layer) for layer in self.layers}
+        self._prices = {layer.name: prices(layer) for layer in self.layers}
         self._widest = self._solved(0.0)
 
     def at_limits(self) -> Allocation:
@@ -137,36 +136,40 @@ class Allocator:
         widest = self.at_limits()
         if widest.ebops <= budget:
             return widest
-        low, high = 1e-30, 1e-30
-        while (found := self._solved(high)).ebops > budget:
-            low, high = high, high * 1e3
-            if high > 1e12:
-                raise BudgetError(
-                    "the budget cannot be met",
-                    received=f"{budget:,} EBOPs",
-                    remedy=f"at least {found.ebops:,} are needed; {self.fixed:,} of them in layers whose "
-                    "widths are not allocated (merges, averages)",
-                )
-        for _ in range(_BISECTIONS):
-            middle = float(np.sqrt(low * high))
-            tried = self._solved(middle)
-            low, high = (middle, high) if tried.ebops > budget else (low, middle)
-            if tried.ebops <= budget and tried.loss <= found.loss:
-                found = tried
+
+        def tried(price: float) -> tuple[int, Allocation]:
+            allocation = self._solved(price)
+            return allocation.ebops, allocation
+
+        start = max(widest.loss, 1e-12) / widest.ebops
+        found = largest_within(tried, budget, start=start)
+        if found is None:
+            fewest = self._solved(1e12).ebops
+            raise BudgetError(
+                "the budget cannot be met",
+                received=f"{budget:,} EBOPs",
+                remedy=f"at least {fewest:,} are needed; {self.fixed:,} of them in layers whose "
+                "widths are not allocated (merges, averages)",
+            )
         return self._repaired(self._filled(found, budget), budget)
 
     def _filled(self, found: Allocation, budget: int) -> Allocation:
         """The same activations; the weights use what is left of the budget."""
-        low, high = 1e-30, max(found.price, 1e-27)
-        bits = {name: self._bits(name, found.data[name]) for name in found.data}
-        for _ in range(_BISECTIONS):
-            middle = float(np.sqrt(low * high))
-            weights = {name: self._choose_weights(name, bits[name], middle) for name in bits}
-            tried = self._allocation(weights, found.data, middle)
-            low, high = (middle, high) if tried.ebops > budget else (low, middle)
-            if tried.ebops <= budget and tried.loss <= found.loss:
-                found = tried
-        return found
+
+        def tried(price: float) -> tuple[int, Allocation]:
+            allocation = self.repriced(found, price)
+            return allocation.ebops, allocation
+
+        better = largest_within(tried, budget, start=found.price, enough=0.998)
+        return found if better is None or better.loss > found.loss else better
+
+    def repriced(self, allocation: Allocation, price: float) -> Allocation:
+        """The same activations, the weights chosen at another price."""
+        weights = {
+            name: self._choose_weights(name, self.weight_price(name, allocation), price)
+            for name in allocation.weights
+        }
+        return self._allocation(weights, allocation.data, price)
 
     def _repaired(self, found: Allocation, budget: int) -> Allocation:
         """Where formats are shared by so many that the steps are large: single steps that still fit."""
@@ -190,7 +193,7 @@ class Allocator:
         weights, data = found.weights[name], found.data[name]
         yield np.maximum(weights - 1, 0), data
         candidates = self.data[name]
-        wanted = candidates.bits == _taken(candidates.bits, data) + 1
+        wanted = candidates.bits == taken(candidates.bits, data) + 1
         best = np.argmin(np.where(wanted, self.sensitivity.data[name], np.inf), axis=0)
         yield weights, np.where(wanted.any(axis=0), best, data)
 
@@ -199,117 +202,79 @@ class Allocator:
         data = {name: np.full(c.k.shape, _widest(c)) for name, c in self.data.items()}
         weights: dict[str, np.ndarray] = {}
         for _ in range(_TURNS if price > 0 else 1):
-            for layer in self.layers:
-                name = layer.name
-                weights[name] = self._choose_weights(name, self._bits(name, data[name]), price)
+            for name, candidates in self.data.items():
+                bits = taken(candidates.bits, data[name])
+                weights[name] = self._choose_weights(name, self._prices[name].of_weights(bits), price)
                 if price > 0:
                     data[name] = self._choose_data(name, weights[name], price)
         return self._allocation(weights, data, price)
 
-    def _choose_weights(self, name: str, bits: np.ndarray, price: float) -> np.ndarray:
+    def _choose_weights(self, name: str, each: np.ndarray, price: float) -> np.ndarray:
         found = self.weights[name]
         if price == 0:
-            return np.zeros(found.codes.shape[1:], np.int64)
-        each = self._prices[name][0](bits.astype(np.float32))
-        cost = self._weight_loss[name] + price * _grouped(found.spans * each, found.shared)
+            return np.zeros(found.weight.shape, np.int64)
+        cost = self._weight_loss[name] + (price * each).astype(np.float32) * found.spans
+        if found.shared:
+            cost = cost.sum(axis=tuple(n + 1 for n in found.shared), keepdims=True, dtype=np.float64)
         # The coarsest of equals: a weight that is zero anyway needs no bits.
-        return np.broadcast_to(coarsest_best(cost), found.codes.shape[1:])
+        return np.broadcast_to(coarsest_best(cost), found.weight.shape)
 
     def _choose_data(self, name: str, weights: np.ndarray, price: float) -> np.ndarray:
         candidates = self.data[name]
-        spans = _taken(self.weights[name].spans, weights)
-        each = np.asarray(self._prices[name][1](spans.astype(np.float32)), np.float64)
-        shape = candidates.k.shape
-        shared = tuple(n for n in range(each.ndim) if not shape or shape[n] == 1)
-        grouped = each.sum(axis=shared, keepdims=True).reshape(shape)
-        cost = self.sensitivity.data[name] + price * candidates.bits * grouped
-        return np.argmin(cost, axis=0)
+        each = self._prices[name].of_data(taken(self.weights[name].spans, weights))
+        return np.argmin(self.sensitivity.data[name] + price * candidates.bits * each, axis=0)
 
-    def _bits(self, name: str, chosen: np.ndarray) -> np.ndarray:
-        return np.broadcast_to(_taken(self.data[name].bits, chosen), self._shapes[name])
+    def weight_price(self, name: str, allocation: Allocation) -> np.ndarray:
+        """EBOPs of one bit of every weight of a layer, with the bits its input has."""
+        return self._prices[name].of_weights(taken(self.data[name].bits, allocation.data[name]))
+
+    def _losses(self, name: str, weights: np.ndarray, data: np.ndarray) -> tuple[float, float]:
+        """What a layer's kernel and its input add to the loss."""
+        return (
+            float(np.sum(taken(self._weight_loss[name], weights), dtype=np.float64)),
+            float(np.sum(taken(self.sensitivity.data[name], data))),
+        )
 
     def _allocation(
         self, weights: Mapping[str, np.ndarray], data: Mapping[str, np.ndarray], price: float
     ) -> Allocation:
-        loss, ebops = 0.0, self.fixed
-        for layer in self.layers:
-            name, found = layer.name, self.weights[layer.name]
-            curvature = 0.5 * self.sensitivity.weights[name]
-            loss += float(np.sum(curvature * _taken(found.error, weights[name])))
-            loss += float(np.sum(_taken(self.sensitivity.data[name], data[name])))
-            spans = _taken(found.spans, weights[name])
-            ebops += layer.count_ebops(self._bits(name, data[name]), spans)
-        return Allocation(weights=dict(weights), data=dict(data), loss=loss, ebops=int(ebops), price=price)
+        loss = sum(sum(self._losses(name, weights[name], data[name])) for name in self.weights)
+        found = Allocation(weights=dict(weights), data=dict(data), loss=loss, ebops=0, price=price)
+        return dataclasses.replace(found, ebops=self.count(found, {}))
+
+    def count(self, allocation: Allocation, spans: Mapping[str, np.ndarray]) -> int:
+        """EBOPs of the model with these formats.
+
+        Args:
+            allocation: the formats.
+            spans: of kernels whose weights have moved since, by layer.
+        """
+        ebops = self.fixed
+        for name, found in self.weights.items():
+            counted = spans.get(name)
+            counted = taken(found.spans, allocation.weights[name]) if counted is None else counted
+            ebops += int(np.sum(self.weight_price(name, allocation) * counted))
+        return ebops
 
     def shares(self, allocation: Allocation) -> tuple[Share, ...]:
         """What every layer's kernel and input contribute to the loss, and their bits; the largest first."""
         found = []
-        for layer in self.layers:
-            name = layer.name
+        for name in self.weights:
             weights, data = allocation.weights[name], allocation.data[name]
-            errors = _taken(self.weights[name].error, weights)
-            spans = _taken(self.weights[name].spans, weights)
-            losses = _taken(self.sensitivity.data[name], data)
-            bits = self._bits(name, data)
-            found += [
-                Share(
-                    layer=name,
-                    part="kernel",
-                    loss=float(np.sum(0.5 * self.sensitivity.weights[name] * errors)),
-                    mean_bits=float(spans.mean()),
-                    zeros=float(np.mean(spans == 0)),
-                ),
-                Share(
-                    layer=name,
-                    part="input 0",
-                    loss=float(losses.sum()),
-                    mean_bits=float(bits.mean()),
-                    zeros=float(np.mean(bits == 0)),
-                ),
-            ]
+            bits = (taken(self.weights[name].spans, weights), taken(self.data[name].bits, data))
+            losses = self._losses(name, weights, data)
+            for part, loss, counted in zip(("kernel", "input 0"), losses, bits, strict=True):
+                mean, zeros = float(counted.mean()), float(np.mean(counted == 0))
+                found.append(Share(layer=name, part=part, loss=loss, mean_bits=mean, zeros=zeros))
         return tuple(sorted(found, key=lambda share: -share.loss))
 
-    def apply(self, allocation: Allocation, compensator: Compensator | None = None) -> None:
-        """Give the model the formats of an allocation; biases follow the LSB of the products.
-
-        Args:
-            allocation: of this allocator.
-            compensator: lets the weights make good for rounding; they then choose their widths once more,
-                at the allocation's price.
-        """
-        if compensator is not None:
-            compensator.restore()
+    def apply(self, allocation: Allocation) -> None:
+        """Give the model the formats of an allocation; biases follow the LSB of the products."""
         for layer in self.layers:
-            data = self.data[layer.name]
-            chosen = allocation.data[layer.name]
-            i, f, bits = (_taken(part, chosen) for part in (data.i, data.f, data.bits))
-            live = bits > 0
-            parts = (np.where(live, part, 0) for part in (data.k, i, f))
-            layer.iqs[0].set_state(*(part.reshape(layer.iqs[0].width_shape) for part in parts))
-        for layer in self.layers:
-            f, codes = self._rounded(layer, allocation, compensator)
-            layer.kq.set_state(*_weight_state(layer, f, codes, self.weights[layer.name].shared))
-            apply_bias(layer)
-
-    def _rounded(
-        self, layer: QLinear, allocation: Allocation, compensator: Compensator | None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """f and code of every weight; with a compensator, the layer's weights have moved to them."""
-        name = layer.name
-        found, chosen = self.weights[name], allocation.weights[name]
-        if compensator is None or name not in compensator.layers:
-            return _taken(found.f, chosen), _taken(found.codes, chosen)
-        bits = self._bits(name, allocation.data[name])
-        rounder = Rounder(
-            layer,
-            found,
-            chosen,
-            curvature=self.sensitivity.weights[name],
-            prices=self._prices[name][0](bits.astype(np.float32)),
-            price=allocation.price,
-        )
-        compensator.refit(name, rounder)
-        return rounder.result()
+            name, chosen = layer.name, allocation.weights[layer.name]
+            found = self.weights[name]
+            assign_data(layer, self.data[name], allocation.data[name])
+            assign_weights(layer, found.finest - chosen, found.codes(chosen), found.shared)
 
 
 def _width(layer: QLinear) -> int:
@@ -318,52 +283,6 @@ def _width(layer: QLinear) -> int:
     return int(config.k0) + int(config.b0)
 
 
-def _weight_state(
-    layer: QLayer, f: np.ndarray, codes: np.ndarray, shared: tuple[int, ...]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """k, i, f of the widths' shape: i is what the largest code of each group needs."""
-    largest = np.max(np.abs(codes), axis=shared, keepdims=True)
-    f = np.max(f, axis=shared, keepdims=True)
-    live = largest > 0
-    bits = ceil_log2(largest + 1.0)
-    shape = layer.kq.width_shape
-    return tuple(  # type: ignore[return-value]
-        np.where(live, part, 0).reshape(shape) for part in (np.ones_like(f), bits - f, f)
-    )
-
-
 def _widest(candidates: DataCandidates) -> int:
     """Position of the widest candidate with the calibrated integer bits."""
     return int(candidates.bits.reshape(len(candidates.bits), -1).sum(axis=1).argmax())
-
-
-def _taken(parts: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """``parts[chosen[n], n]`` for every element n."""
-    return np.take_along_axis(parts, np.asarray(chosen)[None], axis=0)[0]
-
-
-def _grouped(values: np.ndarray, shared: tuple[int, ...]) -> np.ndarray:
-    """Sums over the axes that share a format; the first axis counts candidates."""
-    return values.sum(axis=tuple(n + 1 for n in shared), keepdims=True) if shared else values
-
-
-def _price_functions(layer: QLinear) -> tuple[Callable[[Any], np.ndarray], Callable[[Any], np.ndarray]]:
-    """From bits of the input the price of one bit of every weight, and from spans that of every input."""
-    import jax
-
-    shape, kernel_shape = layer.data_shape, tuple(layer.kernel.shape)
-
-    def total(bits: Any, spans: Any) -> Any:
-        return ops.sum(layer.apply_linear(bits[None], spans))
-
-    of_weight = jax.jit(jax.grad(total, argnums=1))
-    of_data = jax.jit(jax.grad(total, argnums=0))
-    ones, kernel_ones = np.ones(shape, np.float32), np.ones(kernel_shape, np.float32)
-
-    def weight_price(bits: Any) -> np.ndarray:
-        return np.asarray(of_weight(bits, kernel_ones), np.float64)
-
-    def data_price(spans: Any) -> np.ndarray:
-        return np.asarray(of_data(ones, spans), np.float64)
-
-    return weight_price, data_price

@@ -11,12 +11,16 @@ import keras
 import numpy as np
 
 from hgqify.calibrate.float32 import Adjustment, fit_float32
+from hgqify.calibrate.range_choice import percentile_ranges
 from hgqify.calibrate.ranges import Range, collect_ranges
+from hgqify.calibrate.settings import CalibrateSettings, Ranges
 from hgqify.calibrate.widths import apply_ranges, apply_weights, merged_range
 from hgqify.data import Source
 from hgqify.layers import quantized_layers, refresh
 from hgqify.progress import Event, Progress, no_progress
 from hgqify.quantizers import Quantizer
+
+_DEFAULT = CalibrateSettings()
 
 
 class SiteLike(Protocol):
@@ -38,6 +42,7 @@ class SiteReport:
         layer, slot: the quantizer: index of the layer's input, or 'oq'.
         low, high: range observed.
         widths: smallest and largest k + i + f.
+        ints: smallest and largest i; what lies beyond 2**i saturates or wraps.
         fracs: smallest and largest f.
     """
 
@@ -46,6 +51,7 @@ class SiteReport:
     low: float
     high: float
     widths: tuple[int, int]
+    ints: tuple[int, int]
     fracs: tuple[int, int]
 
 
@@ -88,9 +94,10 @@ def calibrate(
     *,
     batch_size: int = 256,
     limit: int | None = None,
-    margin: int = 1,
+    settings: CalibrateSettings = _DEFAULT,
     proved: Collection[str] = (),
     settle: Callable[[keras.Model], tuple[Adjustment, ...]] = settle,
+    choose: Callable[[keras.Model], None] | None = None,
     progress: Progress = no_progress,
 ) -> CalibrationReport:
     """Set the formats of every quantizer of a model; total widths stay as the model was made with.
@@ -99,13 +106,15 @@ def calibrate(
         model: quantized model.
         probe: float model whose outputs are the tensors the quantizers see.
         sites: which quantizer sees which outputs of the probe.
-        source: calibration data; streamed once, one batch in memory.
+        source: calibration data; streamed once, for a percentile twice, one batch in memory.
         batch_size: samples per batch.
         limit: stop after this many samples.
-        margin: additional integer bits for activations whose overflow wraps.
+        settings: how ranges become formats.
         proved: names of layers whose quantizers get their integer bits from a proof later: here they are
             placed as if they saturated.
         settle: brings the model into the state it is deployed in.
+        choose: may change the formats of the data quantizers before those of the weights follow from them,
+            see `choose_by_loss`.
         progress: hears of every batch.
 
     Raises:
@@ -123,11 +132,29 @@ def calibrate(
 
     observed = collect_ranges(probe, source, batch_size=batch_size, limit=limit, progress=count)
     ranges: dict[str, dict[int | str, Range]] = {}
-    for site in sites:
-        merged = merged_range([observed[position] for position in site.tensors])
-        ranges.setdefault(site.layer, {})[site.slot] = merged
+    tensors = {(site.layer, site.slot): site.tensors for site in sites}
+    for (layer_name, slot), positions in tensors.items():
+        ranges.setdefault(layer_name, {})[slot] = merged_range([observed[n] for n in positions])
+    held = ranges
+    if settings.ranges is Ranges.PERCENTILE and settings.percentile is not None:
+        held = percentile_ranges(
+            model,
+            probe,
+            tensors,
+            source,
+            ranges,
+            percentile=settings.percentile,
+            batch_size=batch_size,
+            limit=limit,
+            progress=count,
+        )
     for layer in quantized_layers(model):
-        apply_ranges(layer, ranges.get(layer.name, {}), margin=None if layer.name in proved else margin)
+        apply_ranges(
+            layer, held.get(layer.name, {}), margin=None if layer.name in proved else settings.margin
+        )
+    if choose is not None:
+        choose(model)
+    for layer in quantized_layers(model):
         apply_weights(layer)
     adjustments = settle(model)
     return CalibrationReport(samples=seen, sites=_describe(model, ranges), adjustments=adjustments)
@@ -153,6 +180,7 @@ def _formats(quantizer: Quantizer) -> dict[str, tuple[int, int]]:
     total = np.maximum(state.k + state.i + state.f, 0)
     return {
         "widths": (int(total.min()), int(total.max())),
+        "ints": (int(state.i.min()), int(state.i.max())),
         "fracs": (int(state.f.min()), int(state.f.max())),
     }
 

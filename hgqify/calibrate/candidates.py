@@ -62,28 +62,38 @@ def data_candidates(quantizer: Quantizer, *, margin: int) -> DataCandidates:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class WeightCandidates:
-    """Kernels a layer may get: candidate c quantizes every weight with its group's f less c bits.
+    """Kernels a layer may get: candidate c quantizes every weight with its finest f less c bits.
 
     Attributes:
-        f: fractional bits of candidate c, (C, *kernel).
-        codes: quantized weights in units of 2**-f, int64, (C, *kernel).
-        error: squared error of every weight, (C, *kernel).
-        spans: bits from the most to the least significant non-zero one, (C, *kernel).
-        top: largest magnitude of a code, (C, *kernel).
+        weight: the float kernel, float64.
+        finest: fractional bits of candidate 0, of the kernel's shape.
+        i: integer bits; magnitudes stay below 2**i.
+        error: squared error of every weight, float32, (C, *kernel).
+        spans: bits from the most to the least significant non-zero one, uint8, (C, *kernel).
         shared: axes along which one format is shared; () for one per weight.
     """
 
-    f: np.ndarray
-    codes: np.ndarray
+    weight: np.ndarray
+    finest: np.ndarray
+    i: np.ndarray
     error: np.ndarray
     spans: np.ndarray
-    top: np.ndarray
     shared: tuple[int, ...]
+
+    def codes(self, chosen: np.ndarray) -> np.ndarray:
+        """Every weight in units of its LSB, with the candidate chosen for it; int64."""
+        f = self.finest - chosen
+        return nearest_codes(self.weight, f, largest_code(self.i, f))
 
 
 def nearest_codes(weights: np.ndarray, f: np.ndarray, top: np.ndarray) -> np.ndarray:
     """Weights in units of 2**-f, rounded to nearest (ties up), at most ``top`` in magnitude; int64."""
     return np.clip(np.floor(np.ldexp(weights, f) + 0.5), -top, top).astype(np.int64)
+
+
+def largest_code(i: np.ndarray, f: np.ndarray) -> np.ndarray:
+    """Largest magnitude of a symmetric format, in LSBs; float64."""
+    return np.ldexp(1.0, np.maximum(i + f, 0)) - 1
 
 
 def coarsest_best(cost: np.ndarray) -> np.ndarray:
@@ -104,22 +114,18 @@ def weight_candidates(layer: QLinear, width: int) -> WeightCandidates:
     if shared or weight.ndim < 2:
         state = layer.kq.state(weight)
         live = state.k + state.i + state.f > 0
-        finest, i = state.f, np.broadcast_to(state.i, weight.shape)
-        finest = np.where(live, finest, 0)
+        finest, i = np.where(live, state.f, 0), np.broadcast_to(state.i, weight.shape)
     else:
         # Single weights: the finest LSB is that of their output channel, integer bits follow from the code.
         largest = np.max(np.abs(weight), axis=tuple(range(weight.ndim - 1)), keepdims=True)
         i = np.broadcast_to(ceil_log2(largest), weight.shape)
         finest = width - 1 - ceil_log2(largest)
     finest = np.broadcast_to(finest, weight.shape)
-    fs = np.stack([finest - lost for lost in range(width + 1)])
-    top = np.ldexp(1.0, np.maximum(i + fs, 0)) - 1
-    codes = nearest_codes(weight, fs, top)
-    return WeightCandidates(
-        f=fs,
-        codes=codes,
-        error=(np.ldexp(codes, -fs) - weight) ** 2,
-        spans=span(codes),
-        top=top.astype(np.int64),
-        shared=shared,
-    )
+    error = np.empty((width + 1, *weight.shape), np.float32)
+    spans = np.empty((width + 1, *weight.shape), np.uint8)
+    for lost in range(width + 1):
+        f = finest - lost
+        codes = nearest_codes(weight, f, largest_code(i, f))
+        error[lost] = (np.ldexp(codes, -f) - weight) ** 2
+        spans[lost] = span(codes)
+    return WeightCandidates(weight=weight, finest=finest, i=i, error=error, spans=spans, shared=shared)

@@ -1,123 +1,209 @@
-"""Weights that make good for rounding: refit to quantized inputs, then rounded in turn with error feedback.
+"""Weights that make good for rounding: refit to quantized inputs, then rounded with error feedback.
 
 For one layer, x its input in the float model and xq the quantized input it really gets, both as rows of
-patches (plus a constant 1 for the bias), H = xq^T xq and C = xq^T x over calibration rows:
+patches (plus a constant 1 for the bias), W its float weights and H = xq^T xq over calibration rows:
 
-* refit: W' = (H + d)^-1 (C + d) W gives the float outputs from the quantized inputs, as far as d (damping,
-  a fraction of H's mean diagonal) lets it leave W;
-* error feedback: weights are rounded in turn; the error e of each is spread over those not rounded yet,
-  ``W'[j+1:] -= U[j, j+1:] e / U[j, j]``, U^T U = (H + d)^-1 (GPTQ, arXiv 2210.17323, section 3). The bias is
-  the last and hardly rounded, so that no output keeps a mean error.
+    W' = W + (H + d)^-1 xq^T (x - xq) W
 
-Layers go in the model's order, and each sees what all before it became.
+gives the float outputs from the quantized inputs, as far as d (damping, a fraction of H's mean diagonal) lets
+it leave W. Then `rounding.Rounder` rounds the weights in turn; the bias is the last and hardly rounded, so
+that no output keeps a mean error. Layers go in the model's order, and each sees what all before it became.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 
+from hgqify.calibrate.allocate import Allocation, Allocator, allocatable
+from hgqify.calibrate.assign import assign_weights
 from hgqify.calibrate.patches import from_matrices, kernel_matrices, patch_rows
-from hgqify.calling import predict
-from hgqify.fixed import quantize
+from hgqify.calibrate.rounding import Fit, Rounded, Rounder, inverse_factor, output_curvature
+from hgqify.calibrate.search import largest_within
+from hgqify.graph import read, walk
 from hgqify.layers import QLinear
 
-ROWS = 16384
+ROWS = 8192
 """Most rows of patches a layer is fitted to."""
+
+TERMS = 4096
+"""Most weights of one output that are rounded in turn: the Gram matrix has its square."""
+
+ELEMENTS = 2**23
+"""Most values in the largest tensor of the samples: bounds memory."""
+
+ENOUGH = 0.985
+"""Share of a budget that moved weights are brought to."""
 
 _DAMPING = 1e-2
 
-Choose = Callable[[np.ndarray, np.ndarray, int, np.ndarray], np.ndarray]
-"""From unrounded weights of one term (groups, outputs), their pivots U[j, j] (groups,), the term's number and
-the sum of squares of all inputs (groups,): the rounded weights. An error e costs ``(e / pivot)^2`` in squared
-output error after the rest has made good for it."""
+
+def samples_to_fit(model: keras.Model) -> int:
+    """How many samples the weights of a model are fitted to: one row each at least, as memory allows."""
+    largest = max(int(np.prod(node.shape)) for node in read(model))
+    return min(max(ELEMENTS // largest, 1), ROWS)
 
 
 class Compensator:
-    """The float inputs and weights of all layers; made once, used for any allocation.
+    """Lets the weights of a model make good for the rounding of any allocation.
 
     Args:
-        model: quantized model; the weights of its layers are changed.
+        model: quantized model; weights of its layers are changed.
         clone: float model with the same layers.
-        layers: those to compensate; one that is called several times is left alone.
         inputs: calibration data, an array per model input.
+
+    Attributes:
+        left: by layer, why its weights are only rounded.
     """
 
-    def __init__(
-        self,
-        model: keras.Model,
-        clone: keras.Model,
-        layers: Sequence[QLinear],
-        inputs: Sequence[np.ndarray],
-    ) -> None:
-        self._inputs = inputs
-        self.layers = {layer.name: layer for layer in layers if _input(layer) is not None}
-        originals = [clone.get_layer(name) for name in self.layers]
-        self._taps = keras.Model(model.inputs, [layer.input for layer in self.layers.values()])
-        floats = predict(keras.Model(clone.inputs, [layer.input for layer in originals]), inputs)
-        self._floats = dict(zip(self.layers, floats, strict=True))
-        self._weights = {
-            layer.name: (_array(layer.kernel), _array(layer.bias) if layer.use_bias else None)
-            for layer in originals
-        }
+    def __init__(self, model: keras.Model, clone: keras.Model, inputs: Sequence[np.ndarray]) -> None:
+        self._model, self._clone, self._inputs = model, clone, inputs
+        layers = allocatable(model)
+        self.left = {layer.name: reason for layer in layers if (reason := _obstacle(layer)) is not None}
+        self._layers = {layer.name: layer for layer in layers if layer.name not in self.left}
+        self._weights = {name: _weights(clone.get_layer(name)) for name in self._layers}
+        self._compiled: dict[int, Callable[..., Any]] = {}
 
-    def restore(self) -> None:
-        """Give all layers their float weights again."""
-        for name in self.layers:
-            self._assign(name, *self._weights[name])
-
-    def refit(self, name: str, choose: Choose) -> None:
-        """Make good for the rounding of one layer's inputs and weights.
+    def remaining(self, curvature: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What of the curvature at every weight remains when those after it make good for its error.
 
         Args:
-            name: of the layer; those before it are final.
-            choose: rounds the weights of one term.
+            curvature: of the loss at every weight, by layer.
+
+        Returns:
+            The same for layers that are not compensated; ``h / U[j, j]^2`` for others, h the curvature at
+            the weight's output.
         """
-        layer = self.layers[name]
-        kernel, bias = self._weights[name]
-        real = predict(self._taps, self._inputs)[list(self.layers).index(name)]
-        state = layer.iqs[0].state()
-        real = quantize(real.astype(np.float64), state.k, state.i, state.f, state.rounding, state.overflow)
-        xq, x = (patch_rows(layer, part, ROWS) for part in (real, self._floats[name].astype(np.float64)))
+        found = dict(curvature)
+        for layer, given in walk(self._clone, self._inputs, self._fast):
+            name = layer.name
+            if name not in self._layers:
+                continue
+            floats = np.asarray(given[0])
+            fit = self._fit(name, floats, floats)
+            pivots = np.diagonal(fit.factor, axis1=1, axis2=2)[:, : fit.weights.shape[1] - fit.bias]
+            outputs = output_curvature(self._layers[name], curvature[name], fit)
+            found[name] = from_matrices(self._layers[name], outputs[:, None] / pivots[..., None] ** 2)
+        return found
+
+    def apply(self, allocator: Allocator, allocation: Allocation, budget: int | None = None) -> int:
+        """Give the model the formats of an allocation, and weights moved to make good for them.
+
+        Args:
+            allocator: of the model.
+            allocation: of the allocator.
+            budget: EBOPs the moved weights may take. Their own price is searched again until they do; None
+                keeps the allocation's.
+
+        Returns:
+            EBOPs of the model, as planned: settling may change them.
+        """
+        rounders = {
+            name: Rounder(layer, allocator.weights[name], allocator.sensitivity.weights[name])
+            for name, layer in self._layers.items()
+        }
+
+        def rounded(name: str, fit: Fit, allocation: Allocation) -> Rounded:
+            costs = allocation.price * allocator.weight_price(name, allocation)
+            return rounders[name].round(fit, costs=costs, chosen=allocation.weights[name])
+
+        def count(allocation: Allocation, kernels: Mapping[str, Rounded]) -> int:
+            return allocator.count(allocation, {name: kernel.spans for name, kernel in kernels.items()})
+
+        def repriced(price: float) -> tuple[int, tuple[Allocation, dict[str, Rounded]]]:
+            again = allocator.repriced(allocation, price)
+            kernels = {name: rounded(name, fit, again) for name, fit in fits.items()}
+            return count(again, kernels), (again, kernels)
+
+        for name in self._layers:
+            self._move(name, *self._weights[name])
+        allocator.apply(allocation)
+        fits: dict[str, Fit] = {}
+        kernels: dict[str, Rounded] = {}
+        for name, real, floats in self._in_turn():
+            fits[name] = self._fit(name, real, floats)
+            kernels[name] = rounded(name, fits[name], allocation)
+            self._assign(name, kernels[name], allocator)
+        ebops = count(allocation, kernels)
+        if budget is None or ENOUGH * budget <= ebops <= budget or (ebops <= budget and not allocation.price):
+            return ebops
+        found = largest_within(repriced, budget, start=max(allocation.price, 1e-30), enough=ENOUGH)
+        if found is None:
+            return ebops
+        allocator.apply(found[0])
+        for name, kernel in found[1].items():
+            self._assign(name, kernel, allocator)
+        return count(*found)
+
+    def _in_turn(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """Layer after layer: name, quantized input as those before it give it by then, float input."""
+        steps = (walk(model, self._inputs, self._fast) for model in (self._model, self._clone))
+        for (layer, given), (_, floats) in zip(*steps, strict=True):
+            if layer.name in self._layers:
+                yield layer.name, np.asarray(self._fast(layer.iqs[0])(given[0])), np.asarray(floats[0])
+
+    def _fit(self, name: str, real: np.ndarray, floats: np.ndarray) -> Fit:
+        layer, (kernel, bias) = self._layers[name], self._weights[name]
+        xq, x = (patch_rows(layer, part, ROWS).astype(np.float64) for part in (real, floats))
         weights = kernel_matrices(layer, kernel.astype(np.float64))
+        lost = (x - xq) @ weights
         if bias is not None:
-            ones = np.ones((*xq.shape[:2], 1))
-            xq, x = np.concatenate([xq, ones], axis=2), np.concatenate([x, ones], axis=2)
+            xq = np.concatenate([xq, np.ones((*xq.shape[:2], 1))], axis=2)
             weights = np.concatenate([weights, bias.reshape(len(weights), 1, -1)], axis=1)
-        gram, cross = xq.swapaxes(1, 2) @ xq, xq.swapaxes(1, 2) @ x
-        terms = weights.shape[1]
-        damping = _DAMPING * np.trace(gram, axis1=1, axis2=2)[:, None, None] / terms + 1e-12
-        damping = damping * np.eye(terms)
-        inverse = np.linalg.inv(gram + damping)
-        weights = inverse @ ((cross + damping) @ weights)
-        energy = np.trace(gram, axis1=1, axis2=2) - (0 if bias is None else gram[:, -1, -1])
-        factor = np.linalg.cholesky(inverse).swapaxes(1, 2)
-        for term in range(terms if bias is None else terms - 1):
-            pivot = factor[:, term, term]
-            rounded = choose(weights[:, term], pivot, term, energy)
-            error = (weights[:, term] - rounded) / pivot[:, None]
-            weights[:, term + 1 :] -= factor[:, term, term + 1 :, None] * error[:, None]
-            weights[:, term] = rounded
+        turned = xq.swapaxes(1, 2)
+        gram = turned @ xq
+        squares = np.trace(gram, axis1=1, axis2=2)
+        damping = _DAMPING * squares[:, None, None] / weights.shape[1] + 1e-12
+        factor = inverse_factor(gram + damping * np.eye(weights.shape[1]))
+        return Fit(
+            weights=weights + factor.swapaxes(1, 2) @ (factor @ (turned @ lost)),
+            factor=factor,
+            energy=squares - (0 if bias is None else gram[:, -1, -1]),
+            bias=bias is not None,
+        )
+
+    def _assign(self, name: str, rounded: Rounded, allocator: Allocator) -> None:
+        self._move(name, rounded.kernel, rounded.bias)
+        assign_weights(self._layers[name], rounded.f, rounded.codes, allocator.weights[name].shared)
+
+    def _move(self, name: str, kernel: np.ndarray, bias: np.ndarray | None) -> None:
+        self._layers[name].kernel.assign(kernel)
         if bias is not None:
-            bias = weights[:, -1].reshape(-1)
-            weights = weights[:, :-1]
-        self._assign(name, from_matrices(layer, weights), bias)
+            self._layers[name].bias.assign(bias)
 
-    def _assign(self, name: str, kernel: np.ndarray, bias: np.ndarray | None) -> None:
-        self.layers[name].kernel.assign(kernel)
-        if bias is not None:
-            self.layers[name].bias.assign(bias)
+    def _fast(self, layer: Any) -> Callable[..., Any]:
+        """A layer as a compiled function of its weights; operations of Keras as they are."""
+        if not isinstance(layer, keras.layers.Layer):
+            return layer
+        if id(layer) not in self._compiled:
+            import jax
+
+            self._compiled[id(layer)] = jax.jit(lambda *given: layer.stateless_call(*given)[0])
+        compiled = self._compiled[id(layer)]
+
+        def call(*given: Any) -> Any:
+            trained, others = layer.trainable_variables, layer.non_trainable_variables
+            return compiled([v.value for v in trained], [v.value for v in others], *given)
+
+        return call
 
 
-def _input(layer: QLinear) -> keras.KerasTensor | None:
+def _obstacle(layer: QLinear) -> str | None:
+    """Why a layer's weights are only rounded; None if they are not."""
     try:
-        tensor = layer.input
-    except (AttributeError, ValueError):  # called several times
-        return None
-    return tensor if isinstance(tensor, keras.KerasTensor) else None
+        if not isinstance(layer.input, keras.KerasTensor):
+            return "several inputs"
+    except (AttributeError, ValueError):
+        return "called several times"
+    terms = kernel_matrices(layer, np.empty(layer.kernel.shape)).shape[1]
+    return f"{terms:,} weights per output, more than {TERMS:,}" if terms > TERMS else None
 
 
-def _array(variable: object) -> np.ndarray:
-    return np.asarray(keras.ops.convert_to_numpy(variable), np.float32)
+def _weights(layer: QLinear) -> tuple[np.ndarray, np.ndarray | None]:
+    kernel = np.asarray(keras.ops.convert_to_numpy(layer.kernel), np.float32)
+    if not layer.use_bias:
+        return kernel, None
+    return kernel, np.asarray(keras.ops.convert_to_numpy(layer.bias), np.float32)

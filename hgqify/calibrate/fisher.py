@@ -71,7 +71,7 @@ def measure_sensitivity(
     """
     if keras.backend.backend() != "jax":
         raise CalibrationError(
-            "allocating bits needs gradients, which it takes from JAX only so far",
+            "what an error costs takes gradients, which come from JAX only so far",
             received=f"backend {keras.backend.backend()}",
             remedy="set KERAS_BACKEND=jax for the conversion; the result runs on every backend",
         )
@@ -153,7 +153,7 @@ def _tapped(clone: keras.Model, names: set[str], batch: int) -> _Tapped:
             args = (taps[-1](args[0]), *args[1:])
         return layer(*args, **kwargs)
 
-    copy = keras.models.clone_model(clone, call_function=call)
+    copy = keras.models.clone_model(clone, call_function=call, clone_function=_undrawn)
     model = keras.Model(copy.inputs, [*keras.tree.flatten(copy.outputs), *seen], name="tapped")
     for layer in clone.layers:
         if layer.weights:
@@ -164,6 +164,14 @@ def _tapped(clone: keras.Model, names: set[str], batch: int) -> _Tapped:
         kernels={layer.name: place[id(layer.kernel)] for layer in _kernels(model)},
         errors=[place[id(tap.error)] for tap in taps],
         taps=owners,
+    )
+
+
+def _undrawn(layer: keras.layers.Layer) -> keras.layers.Layer:
+    """A copy that starts with zeros: drawing weights compiles a program for every shape."""
+    config = layer.get_config()
+    return type(layer).from_config(
+        {key: "zeros" if key.endswith("_initializer") else value for key, value in config.items()}
     )
 
 

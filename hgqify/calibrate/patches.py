@@ -43,32 +43,30 @@ def patch_rows(layer: QLinear, x: np.ndarray, rows: int, seed: int = 0) -> np.nd
         x: its input, batch first.
         rows: how many at most; drawn without replacement.
     """
-    groups = groups_of(layer)
     if not hasattr(layer, "kernel_size"):
         flat = x.reshape(-1, x.shape[-1])
-        return _some(flat, rows, seed)[None]
+        return flat[_chosen(len(flat), rows, seed)][None]
     if layer.data_format == "channels_first":
         x = np.moveaxis(x, 1, -1)
-    spatial = x.shape[1:-1]
     geometry = (layer.kernel_size, layer.strides, layer.dilation_rate)
-    pads = window_padding(spatial, *geometry, layer.padding)
+    pads = window_padding(x.shape[1:-1], *geometry, layer.padding)
     padded = np.pad(x, [(0, 0), *pads, (0, 0)])
     reach = [d * (w - 1) + 1 for w, _, d in zip(*geometry, strict=True)]
+    positions = [(n - r) // s + 1 for n, r, s in zip(padded.shape[1:-1], reach, layer.strides, strict=True)]
+    places = (len(x), *positions)
+    sample, *starts = np.unravel_index(_chosen(int(np.prod(places)), rows, seed), places)
+    starts = [start * s for start, s in zip(starts, layer.strides, strict=True)]
     parts = []
     for offset in np.ndindex(*layer.kernel_size):
-        place = tuple(
-            slice(o * d, n - r + 1 + o * d, s)
-            for o, d, n, r, s in zip(
-                offset, layer.dilation_rate, padded.shape[1:-1], reach, layer.strides, strict=True
-            )
-        )
-        parts.append(_some(padded[(slice(None), *place)].reshape(-1, x.shape[-1]), rows, seed))
+        shifts = (o * d for o, d in zip(offset, layer.dilation_rate, strict=True))
+        parts.append(padded[(sample, *(a + b for a, b in zip(starts, shifts, strict=True)))])
     stacked = np.stack(parts, axis=1)  # (rows, window, channels)
-    split = stacked.reshape(*stacked.shape[:2], groups, -1)
-    return np.moveaxis(split, 2, 0).reshape(groups, len(stacked), -1)
+    split = stacked.reshape(*stacked.shape[:2], groups_of(layer), -1)
+    return np.moveaxis(split, 2, 0).reshape(split.shape[2], len(stacked), -1)
 
 
-def _some(flat: np.ndarray, rows: int, seed: int) -> np.ndarray:
-    if len(flat) <= rows:
-        return flat
-    return flat[np.random.default_rng(seed).choice(len(flat), rows, replace=False)]
+def _chosen(count: int, rows: int, seed: int) -> np.ndarray:
+    """Which rows are taken: all, or a random choice."""
+    if count <= rows:
+        return np.arange(count)
+    return np.random.default_rng(seed).choice(count, rows, replace=False, shuffle=False)

@@ -101,7 +101,7 @@ def collect_ranges(
     seen = 0
     for batch in source.batches(batch_size, limit=limit):
         count = len(batch)
-        inputs = [_pad(x, batch_size) for x in batch.inputs]
+        inputs = [pad(x, batch_size) for x in batch.inputs]
         fracs = [_finer(frac, grid_frac(x)) for frac, x in zip(fracs, batch.inputs, strict=True)]
         flat = predict(extremes, inputs)
         lows, highs = flat[0::2], flat[1::2]
@@ -142,6 +142,7 @@ def _finer(a: int | None, b: int | None) -> int | None:
     return b if a is None else a if b is None else max(a, b)
 
 
-def _pad(x: np.ndarray, count: int) -> np.ndarray:
+def pad(x: np.ndarray, count: int) -> np.ndarray:
+    """A batch filled up to ``count`` samples with copies of its first."""
     missing = count - x.shape[0]
     return x if missing == 0 else np.concatenate([x, np.repeat(x[:1], missing, axis=0)])

@@ -31,6 +31,19 @@ _GRANULARITY = click.Choice(["tensor", "channel", "element"])
 def _width_options(function: _F) -> _F:
     for option in (
         click.option("--output-bits", type=_WIDTH, metavar="N", help="Width of the model outputs."),
+        click.option(
+            "--percentile",
+            type=click.FloatRange(min=0, max=100, min_open=True),
+            metavar="P",
+            help="Per cent of the values seen, zeros not counted, that must not saturate. Default: 99.9, "
+            "with --ranges percentile.",
+        ),
+        click.option(
+            "--ranges",
+            type=click.Choice(["minmax", "percentile", "mse"], case_sensitive=False),
+            help="Range of activations that saturate: all values seen (the default), a percentile of them, "
+            "or what loses least at their width (mse).",
+        ),
         click.option("--input-bits", type=_WIDTH, metavar="N", help="Width of the model inputs."),
         click.option(
             "--margin",
@@ -40,9 +53,10 @@ def _width_options(function: _F) -> _F:
         ),
         click.option(
             "--overflow",
-            type=click.Choice(["WRAP", "SAT", "SAT_SYM", "PROVED"], case_sensitive=False),
+            type=click.Choice(["WRAP", "SAT", "SAT_SYM", "PROVED", "AUTO"], case_sensitive=False),
             help="What activations do beyond their range: wrap around, go to its end (the default), or wrap "
-            "with so many bits that no input at all can overflow (PROVED).",
+            "with so many bits that no input at all can overflow (PROVED); AUTO saturates, or adds these "
+            "bits where they are cheaper.",
         ),
         click.option(
             "--activation-granularity",
@@ -59,6 +73,12 @@ def _width_options(function: _F) -> _F:
             help="Width of activations at multipliers, sign included.",
         ),
         click.option("--weight-bits", type=_WIDTH, metavar="N", help="Width of weights, sign included."),
+        click.option(
+            "--bits",
+            type=click.IntRange(min=2),
+            metavar="N",
+            help="One width for all that is multiplied: weights, activations, inputs, entries of tables.",
+        ),
     ):
         function = option(function)
     return function

@@ -3,7 +3,7 @@
 Stages
     plan (report only), convert -> Conversion (model, clone, probe, sites, report)
 Settings
-    ConvertSettings, Granularity, IOType, OverflowPolicy, SoftmaxPolicy, Rule
+    ConvertSettings, Granularity, IOType, OverflowPolicy, SoftmaxPolicy, Rule, with_uniform_bits
 Report
     ConversionReport, LayerEntry, Status
 Extension
@@ -16,6 +16,7 @@ from hgqify.convert.report import ConversionReport, LayerEntry, Status
 from hgqify.convert.rules import Rule, Target
 from hgqify.convert.settings import ConvertSettings, Granularity, IOType, OverflowPolicy, SoftmaxPolicy
 from hgqify.convert.slots import Slots
+from hgqify.convert.uniform import with_uniform_bits
 
 __all__ = [
     "Conversion",
@@ -36,4 +37,5 @@ __all__ = [
     "convert",
     "default_registry",
     "plan",
+    "with_uniform_bits",
 ]

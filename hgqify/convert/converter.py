@@ -50,6 +50,7 @@ class Conversion:
         report: what became of every layer.
         graph: the canonical float graph.
         proved: Keras names of the layers whose quantizers must never overflow (`OverflowPolicy.PROVED`).
+        auto: those whose quantizers may be proved where that is cheaper (`OverflowPolicy.AUTO`).
     """
 
     model: keras.Model
@@ -60,6 +61,7 @@ class Conversion:
     report: ConversionReport
     graph: Graph
     proved: frozenset[str] = frozenset()
+    auto: frozenset[str] = frozenset()
 
 
 def default_registry() -> Registry:
@@ -120,7 +122,8 @@ def convert(
         logits=planner.logits,
         report=planner.report,
         graph=planner.graph,
-        proved=planner.proved(),
+        proved=planner.layers_with(OverflowPolicy.PROVED),
+        auto=planner.layers_with(OverflowPolicy.AUTO),
     )
 
 
@@ -186,12 +189,12 @@ class _Planner:
                 layer.refresh()
         return model
 
-    def proved(self) -> frozenset[str]:
-        """Layers whose quantizers are not to overflow."""
+    def layers_with(self, policy: OverflowPolicy) -> frozenset[str]:
+        """Names of the layers of one overflow policy."""
         return frozenset(
             self.names[node.shared or node.name]
             for node in self.edges.graph
-            if node.kind != INPUT and self.targets[node.name].overflow is OverflowPolicy.PROVED
+            if node.kind != INPUT and self.targets[node.name].overflow is policy
         )
 
     def sites(self, model: keras.Model) -> tuple[list[str], tuple[Site, ...]]:

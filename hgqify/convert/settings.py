@@ -43,6 +43,7 @@ class OverflowPolicy(enum.StrEnum):
     WRAP_SM        wrap as sign and magnitude; signed activations only
     SAT, SAT_SYM   go to the nearest end of the range, which may be symmetric
     PROVED         wrap, with so many integer bits that no input at all can overflow them
+    AUTO           SAT; those for which the bits of a proof cost less than saturation logic get them
     =============  ==========================================================================
 
     Where a range holds all that can come, saturating and wrapping are the same, and so is their hardware.
@@ -53,11 +54,18 @@ class OverflowPolicy(enum.StrEnum):
     SAT = "SAT"
     SAT_SYM = "SAT_SYM"
     PROVED = "PROVED"
+    AUTO = "AUTO"
 
     @property
     def mode(self) -> Overflow:
         """What the quantizers do."""
-        return Overflow.WRAP if self is OverflowPolicy.PROVED else Overflow(self.value)
+        match self:
+            case OverflowPolicy.PROVED:
+                return Overflow.WRAP
+            case OverflowPolicy.AUTO:
+                return Overflow.SAT
+            case _:
+                return Overflow(self.value)
 
 
 _Choice = TypeVar("_Choice", bound=enum.StrEnum)

@@ -6,6 +6,7 @@ from hgqify.graph.load import load_model
 from hgqify.graph.model import Call, Graph, Node, Ref
 from hgqify.graph.passes import Event, Pass, PassResult
 from hgqify.graph.read import read
+from hgqify.graph.walk import walk
 
 __all__ = [
     "Call",
@@ -23,4 +24,5 @@ __all__ = [
     "layer_name",
     "load_model",
     "read",
+    "walk",
 ]

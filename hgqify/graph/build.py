@@ -95,7 +95,7 @@ def build(
         if fresh:
             layers[key] = factory(node.with_(layer=_unique(layer_name(node), names)))
         with _undrawn(layers[key]) if fresh else contextlib.nullcontext():
-            tensors[node.name] = _invoke(layers[key], node, [tensors[name] for name in node.inputs])
+            tensors[node.name] = invoke(layers[key], node, [tensors[name] for name in node.inputs])
         if fresh and isinstance(layers[key], keras.layers.Layer):
             assign(layers[key], node)
     return keras.Model(
@@ -127,7 +127,8 @@ def _undrawn(layer: Any) -> Iterator[None]:
             setattr(layer, name, value)
 
 
-def _invoke(layer: Any, node: Node, inputs: list[Any]) -> Any:
+def invoke(layer: Any, node: Node, inputs: list[Any]) -> Any:
+    """Call a layer as the node says."""
     if node.call is None:
         return layer(inputs[0] if len(inputs) == 1 else inputs)
 

@@ -207,5 +207,5 @@ def convert_joined(branches: Mapping[str, Branch], seed: int = 1) -> Joined:
     tiny_models.randomize(model, seed)
     conversion = convert(read(model))
     source = open_for(model, tiny_models.inputs(model, CALIBRATED, seed=seed))
-    calibrate(conversion.model, conversion.probe, conversion.sites, source, margin=1, progress=no_progress)
+    calibrate(conversion.model, conversion.probe, conversion.sites, source, progress=no_progress)
     return Joined(model=conversion.model, program=lower(conversion.model), places=places)
