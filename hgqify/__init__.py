@@ -2,7 +2,7 @@
 
 Do
     convert(model, calib) -> Result     check(directory, data=...) -> CheckReport
-    inspect(model) -> ConversionReport
+    inspect(model) -> ConversionReport  sweep(model, calib, budgets) -> Sweep
 Know
     certify(model) -> Certificate       overflow_statement(model, data) -> OverflowStatement
 Say how
@@ -27,11 +27,13 @@ from hgqify.convert import ConversionReport, ConvertSettings, Rule  # noqa: E402
 from hgqify.errors import HgqifyError  # noqa: E402
 from hgqify.export import CheckReport, ProjectOptions  # noqa: E402
 from hgqify.finetune import FinetuneSettings  # noqa: E402
+from hgqify.pareto import Sweep, SweepPoint  # noqa: E402
 from hgqify.precision import Certificate  # noqa: E402
 from hgqify.reference import OverflowStatement  # noqa: E402
 from hgqify.result import Result  # noqa: E402
 from hgqify.settings_file import load_settings  # noqa: E402
 from hgqify.statements import certify, overflow_statement  # noqa: E402
+from hgqify.sweep import sweep  # noqa: E402
 
 __version__ = hgqify.version.hgqify_version()
 
@@ -47,6 +49,8 @@ __all__ = [
     "ProjectOptions",
     "Result",
     "Rule",
+    "Sweep",
+    "SweepPoint",
     "certify",
     "check",
     "config",
@@ -57,4 +61,5 @@ __all__ = [
     "load_settings",
     "overflow_statement",
     "quantizers",
+    "sweep",
 ]

@@ -25,7 +25,7 @@ from hgqify.data import Source
 from hgqify.errors import BudgetError, RuleError
 from hgqify.precision import Program, lower, total_ebops
 from hgqify.progress import Event, Progress, no_progress
-from hgqify.quality import measure
+from hgqify.quality import measure, points_lost
 
 _ATTEMPTS = 6
 _SEARCHES = 9
@@ -97,6 +97,20 @@ class Budget:
             raise RuleError("max_drop must be a number of percentage points, 0 or more", received=repr(drop))
 
 
+def refuse_training(finetune_steps: int | None) -> None:
+    """Under a budget no step of training is taken.
+
+    Raises:
+        RuleError: steps are asked for.
+    """
+    if finetune_steps:
+        raise RuleError(
+            "fine-tuning does not keep a budget yet: moved weights may take more EBOPs",
+            received=f"finetune_steps={finetune_steps}",
+            remedy="leave finetune_steps out under a budget, or leave the budget out",
+        )
+
+
 def allocate(
     conversion: Conversion,
     source: Source,
@@ -136,41 +150,54 @@ def allocate(
             conversion.clone, source, candidates, logits=logits, seed=seed, progress=progress
         )
 
-    if compensate:
-        count = samples_to_fit(conversion.clone)
-        batch = next(iter(source.batches(count, limit=count)))
-        compensator = Compensator(conversion.model, conversion.clone, batch.inputs)
-        allocator = Allocator(conversion.model, sensitivity, margin=margin, remaining=compensator.remaining)
-    else:
-        compensator = None
-        allocator = Allocator(conversion.model, sensitivity, margin=margin)
-    fitter = _Fitter(conversion.model, allocator, compensator, settle)
+    inputs = fitting_inputs(conversion.clone, source) if compensate else None
+    fitter = make_fitter(
+        conversion.model, conversion.clone, sensitivity, inputs=inputs, settle=settle, margin=margin
+    )
     drop = None
     if budget.target_ebops is not None:
         fitted = fitter.fit(budget.target_ebops)
     else:
         search = _DropSearch(conversion, source, logits, fitter, float(budget.max_drop or 0), progress)
         fitted, drop = search.run()
-    _refuse_constant(fitted, fitter)
-    return (
-        AllocationReport(
-            target_ebops=budget.target_ebops,
-            max_drop=budget.max_drop,
-            ebops=fitted.ebops,
-            limit_ebops=allocator.at_limits().ebops,
-            loss=fitted.allocation.loss,
-            price=fitted.allocation.price,
-            drop=drop,
-            samples=allocator.sensitivity.samples,
-            compensated=compensate,
-            uncompensated={} if compensator is None else compensator.left,
-            shares=allocator.shares(fitted.allocation),
-        ),
-        fitted.adjustments,
-    )
+    return fitter.report(fitted, budget, drop), fitted.adjustments
 
 
-def _refuse_constant(fitted: _Fitted, fitter: _Fitter) -> None:
+def fitting_inputs(clone: keras.Model, source: Source) -> tuple[np.ndarray, ...]:
+    """The samples that weights are refitted to."""
+    count = samples_to_fit(clone)
+    return next(iter(source.batches(count, limit=count))).inputs
+
+
+def make_fitter(
+    model: keras.Model,
+    clone: keras.Model,
+    sensitivity: Callable[[Mapping[str, DataCandidates]], Sensitivity],
+    *,
+    inputs: Sequence[np.ndarray] | None,
+    settle: Callable[[keras.Model], tuple[Adjustment, ...]],
+    margin: int = 1,
+) -> Fitter:
+    """What brings a calibrated model under any budget.
+
+    Args:
+        model: calibrated quantized model, which will be changed.
+        clone: float model with the same layers.
+        sensitivity: from the candidates of every layer's input to their losses.
+        inputs: what the weights are refitted to, see `fitting_inputs`; None leaves them as they are.
+        settle, margin: as for `allocate`.
+
+    Raises:
+        BudgetError: the model has nothing to allocate.
+    """
+    if inputs is None:
+        return Fitter(model, Allocator(model, sensitivity, margin=margin), None, settle)
+    compensator = Compensator(model, clone, inputs)
+    allocator = Allocator(model, sensitivity, margin=margin, remaining=compensator.remaining)
+    return Fitter(model, allocator, compensator, settle)
+
+
+def _refuse_constant(fitted: Fitted, fitter: Fitter) -> None:
     """A budget so small that the outputs no longer depend on the inputs is none.
 
     Raises:
@@ -186,7 +213,17 @@ def _refuse_constant(fitted: _Fitted, fitter: _Fitter) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Fitted:
+class Fitted:
+    """A model under a budget, settled.
+
+    Attributes:
+        allocation: the choice of widths it has.
+        aim: EBOPs that weights which make good for rounding were brought to; see `Fitter.use`.
+        program: its integers.
+        ebops: exact, of the program.
+        adjustments: what settling narrowed.
+    """
+
     allocation: Allocation
     aim: int | None
     program: Program
@@ -195,7 +232,7 @@ class _Fitted:
 
 
 @dataclass(frozen=True)
-class _Fitter:
+class Fitter:
     """Allocations that hold after settling, which may take bits (float32) or add some (proved overflow)."""
 
     model: keras.Model
@@ -203,7 +240,7 @@ class _Fitter:
     compensator: Compensator | None
     settle: Callable[[keras.Model], tuple[Adjustment, ...]]
 
-    def use(self, allocation: Allocation, aim: int | None = None) -> _Fitted:
+    def use(self, allocation: Allocation, aim: int | None = None) -> Fitted:
         """Give the model an allocation, settled, and count what the firmware will have.
 
         Args:
@@ -217,7 +254,7 @@ class _Fitter:
             self.compensator.apply(self.allocator, allocation, aim)
         adjustments = self.settle(self.model)
         program = lower(self.model)
-        return _Fitted(
+        return Fitted(
             allocation=allocation,
             aim=aim,
             program=program,
@@ -225,9 +262,9 @@ class _Fitter:
             adjustments=adjustments,
         )
 
-    def fit(self, target: int) -> _Fitted:
+    def fit(self, target: int) -> Fitted:
         """The model under ``target`` EBOPs, as close to it as a few corrected attempts come."""
-        best: _Fitted | None = None
+        best: Fitted | None = None
         fewest: int | None = None
         fixed, limits = self.allocator.fixed, self.allocator.at_limits()
         aim = target
@@ -251,6 +288,32 @@ class _Fitter:
             )
         return best if best is tried else self.use(best.allocation, best.aim)
 
+    def report(self, fitted: Fitted, budget: Budget, drop: float | None = None) -> AllocationReport:
+        """How the bits were allocated.
+
+        Args:
+            fitted: what this fitter gave the model.
+            budget: what was aimed at.
+            drop: points lost, where they were measured.
+
+        Raises:
+            BudgetError: the outputs no longer depend on the inputs.
+        """
+        _refuse_constant(fitted, self)
+        return AllocationReport(
+            target_ebops=budget.target_ebops,
+            max_drop=budget.max_drop,
+            ebops=fitted.ebops,
+            limit_ebops=self.allocator.at_limits().ebops,
+            loss=fitted.allocation.loss,
+            price=fitted.allocation.price,
+            drop=drop,
+            samples=self.allocator.sensitivity.samples,
+            compensated=self.compensator is not None,
+            uncompensated={} if self.compensator is None else self.compensator.left,
+            shares=self.allocator.shares(fitted.allocation),
+        )
+
 
 @dataclass(frozen=True)
 class _DropSearch:
@@ -259,11 +322,11 @@ class _DropSearch:
     conversion: Conversion
     source: Source
     logits: Sequence[bool]
-    fitter: _Fitter
+    fitter: Fitter
     max_drop: float
     progress: Progress
 
-    def run(self) -> tuple[_Fitted, float]:
+    def run(self) -> tuple[Fitted, float]:
         """The model is left with the formats found.
 
         Raises:
@@ -309,11 +372,10 @@ class _DropSearch:
             limit=_SAMPLES,
             name="calibration data",
         )
-        if quality.accuracy is not None and quality.float_accuracy is not None:
-            return 100 * (quality.float_accuracy - quality.accuracy)
-        if quality.agreement is None:
+        lost = points_lost(quality)
+        if lost is None:
             raise BudgetError(
                 "max_drop counts classes, and the model's outputs name none",
                 remedy="give target_ebops instead",
             )
-        return 100 * (1 - quality.agreement)
+        return lost

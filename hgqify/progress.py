@@ -26,6 +26,7 @@ class Event:
         total: units in all; None where only the end will tell.
         unit: what is counted, such as 'steps'.
         values: figures of the moment by name, such as the loss.
+        milestone: worth a line of its own, however short ago the last event was.
     """
 
     stage: str
@@ -33,6 +34,7 @@ class Event:
     total: int | None
     unit: str = "steps"
     values: Mapping[str, float] = field(default_factory=dict)
+    milestone: bool = False
 
 
 class Progress(Protocol):
@@ -72,14 +74,15 @@ class TextProgress:
         last = event.total is not None and event.done >= event.total
         terminal = stream.isatty()
         pause = _REDRAW_SECONDS if terminal else _LINE_SECONDS
-        if not (new or last) and now - self._shown < pause:
+        if not (new or last or event.milestone) and now - self._shown < pause:
             return
         self._shown = now
-        text = self._text(event, now, bar=terminal)
+        text = self._text(event, now, bar=terminal and not event.milestone)
         if terminal:
+            ends = last or event.milestone
             # Spaces wipe what a longer line before left behind.
-            stream.write("\r" + text.ljust(self._width) + ("\n" if last else ""))
-            self._width = 0 if last else len(text)
+            stream.write("\r" + text.ljust(self._width) + ("\n" if ends else ""))
+            self._width = 0 if ends else len(text)
         else:
             stream.write(text + "\n")
         stream.flush()

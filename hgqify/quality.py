@@ -112,3 +112,14 @@ def measure(
         output_sqnr_db=noise,
         data=name,
     )
+
+
+def points_lost(quality: Quality) -> float | None:
+    """Percentage points lost against the float model: of accuracy with labels, else of agreement.
+
+    Returns:
+        None for outputs that name no classes.
+    """
+    if quality.accuracy is not None and quality.float_accuracy is not None:
+        return 100 * (quality.float_accuracy - quality.accuracy)
+    return None if quality.agreement is None else 100 * (1 - quality.agreement)

@@ -10,9 +10,10 @@ import keras
 import numpy as np
 
 from hgqify.budget import AllocationReport
-from hgqify.calibrate import CalibrationReport, layer_sqnr
+from hgqify.calibrate import BiasReport, CalibrationReport, layer_sqnr
 from hgqify.convert import Conversion
 from hgqify.data import Source
+from hgqify.equalizing import EqualizeReport
 from hgqify.finetune import FinetuneReport
 from hgqify.layers import QLayer, QLinear, quantized_layers
 from hgqify.overflow_choice import OverflowChoice
@@ -41,6 +42,8 @@ def make_report(
     calibration: CalibrationReport,
     allocation: AllocationReport | None,
     finetune: FinetuneReport,
+    equalized: EqualizeReport | None = None,
+    corrected: BiasReport | None = None,
     overflow_choices: Sequence[OverflowChoice] = (),
     settings: Mapping[str, Any],
     seconds: Mapping[str, float],
@@ -74,6 +77,8 @@ def make_report(
         calibration=dataclasses.asdict(calibration),
         allocation=None if allocation is None else dataclasses.asdict(allocation),
         finetune=dataclasses.asdict(finetune),
+        equalize=None if equalized is None else dataclasses.asdict(equalized),
+        correct_bias=None if corrected is None else dataclasses.asdict(corrected),
         ebops=sum(ebops.values()),
         float32_proved=not missing,
         float32_open=missing,

@@ -1,7 +1,7 @@
 """Settings of a conversion in a TOML file.
 
 [convert]              # fields of ConvertSettings, CalibrateSettings and FinetuneSettings; seed, bits,
-                       # finetune_steps, target_ebops or max_drop, compensate
+                       # finetune_steps, target_ebops or max_drop or budgets, compensate
 weight_bits = 8
 learning_rate = 0.002
 
@@ -35,6 +35,7 @@ from hgqify.convert import ConvertSettings, Rule, with_uniform_bits
 from hgqify.errors import HgqifyError, RuleError
 from hgqify.export import ProjectOptions
 from hgqify.finetune import FinetuneSettings
+from hgqify.pareto import as_budgets
 
 AUTO = "auto"
 # Whose fields the keys of [convert] are.
@@ -46,6 +47,7 @@ _KEYWORDS: Mapping[str, Any] = {
     "finetune_steps": int,
     "target_ebops": int,
     "max_drop": float,
+    "budgets": list,
     "compensate": bool,
 }
 
@@ -131,7 +133,9 @@ def _table(
         return {}
     values = _known(raw, name, known[name], problems)
     for key, value in values.items():
-        if key in _KEYWORDS:
+        if key == "budgets":
+            problems += _tried(lambda budgets: as_budgets(budgets), {key: value}, f"{name}.{key}")
+        elif key in _KEYWORDS:
             if value < 0:
                 problems.append(f"{name}.{key}: must not be negative; received: {value!r}")
         elif (name, key) != ("project", "io_type") or value != AUTO:
@@ -218,7 +222,13 @@ def _fits(value: Any, hint: Any) -> bool:
     return False
 
 
-_NAMES: Mapping[Any, str] = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+_NAMES: Mapping[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+    list: "a list",
+}
 
 
 def _wanted(hint: Any) -> str:

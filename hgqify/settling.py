@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import keras
 
@@ -31,10 +31,10 @@ def settle(model: keras.Model, proved: Collection[str] = ()) -> tuple[Adjustment
     # A coarser LSB moves bounds; only fractional bits are ever taken, so this comes to an end.
     while proved and widen(model, proved):
         adjustments += calibrate.settle(model, proved)
-    return _merged(adjustments)
+    return merged(adjustments)
 
 
-def _merged(adjustments: list[Adjustment]) -> tuple[Adjustment, ...]:
+def merged(adjustments: Sequence[Adjustment]) -> tuple[Adjustment, ...]:
     """Several rounds on one part as one: bits add up, and what remains is what the last round left."""
     found: dict[tuple[str, str], Adjustment] = {}
     for new in adjustments:

@@ -47,6 +47,20 @@ def test_a_file_gets_a_line_now_and_then():
     assert "ETA" not in lines[-1]
 
 
+def test_milestones_have_lines_of_their_own():
+    for stream in (Terminal(), io.StringIO()):
+        clock = Clock()
+        progress = TextProgress(stream, clock=clock)
+        progress(Event(stage="sweep", done=0, total=3, unit="points"))
+        for done in (1, 2):
+            clock.now += 0.02
+            progress(Event(stage="sweep", done=done, total=3, unit="points", milestone=True))
+        lines = stream.getvalue().replace("\r", "\n").splitlines()
+        assert sum(line.startswith("sweep  1/3 points  ETA") for line in lines) == 1
+        assert sum(line.startswith("sweep  2/3 points  ETA") for line in lines) == 1
+        assert stream.getvalue().endswith("\n")
+
+
 def test_unknown_totals_count():
     stream = io.StringIO()
     TextProgress(stream)(Event(stage="calibrate", done=256, total=None, unit="samples"))

@@ -6,6 +6,8 @@ Run
 Parts
     collect_ranges, percentile_ranges, choose_by_loss, clippable, Range, place_activation, place_weight,
     place_bias, apply_ranges, apply_weights, fit_float32, excess_bits
+Corrections
+    correct_bias -> BiasReport; equalize.choose_shifts (see `hgqify.equalizing`)
 Allocation under a budget of EBOPs
     measure_sensitivity -> Sensitivity; Allocator (Allocation, Share), Compensator,
     samples_to_fit; renewed
@@ -14,6 +16,7 @@ Quality
 """
 
 from hgqify.calibrate.allocate import Allocation, Allocator, Share
+from hgqify.calibrate.bias import BiasReport, correct_bias
 from hgqify.calibrate.calibrate import CalibrationReport, SiteReport, calibrate, renewed, settle
 from hgqify.calibrate.compensate import Compensator, samples_to_fit
 from hgqify.calibrate.fisher import Sensitivity, measure_sensitivity
@@ -29,6 +32,7 @@ __all__ = [
     "Adjustment",
     "Allocation",
     "Allocator",
+    "BiasReport",
     "Bits",
     "CalibrateSettings",
     "CalibrationReport",
@@ -44,6 +48,7 @@ __all__ = [
     "choose_by_loss",
     "clippable",
     "collect_ranges",
+    "correct_bias",
     "excess_bits",
     "fit_float32",
     "layer_sqnr",

@@ -22,7 +22,7 @@ def layer_sqnr(clone: keras.Model, model: keras.Model, inputs: Sequence[np.ndarr
         clone, model: as `convert.Conversion` gives them; layers correspond by name.
         inputs: one batch, an array per model input.
     """
-    names = [layer.name for layer in quantized_layers(model) if _single_output(layer) is not None]
+    names = [layer.name for layer in quantized_layers(model) if single_output(layer) is not None]
     if not names:
         return {}
     floats, fixed = (
@@ -41,7 +41,8 @@ def sqnr(signal: np.ndarray, quantized: np.ndarray) -> float:
     return float(10 * np.log10(power / noise)) if power > 0 else float("-inf")
 
 
-def _single_output(layer: keras.layers.Layer) -> keras.KerasTensor | None:
+def single_output(layer: keras.layers.Layer) -> keras.KerasTensor | None:
+    """The output of a layer that is called once; None for others."""
     try:
         output = layer.output
     except (AttributeError, ValueError):  # called several times, or never

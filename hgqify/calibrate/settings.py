@@ -43,6 +43,9 @@ class CalibrateSettings:
             if ``percentile`` is given, else for 'minmax'.
         percentile: with 'percentile': per cent of the values other than zero, of each tensor, channel or
             element that has a format of its own, that must not saturate. None: 99.9.
+        equalize: scale channels between layers by powers of two, which changes no float result, so that they
+            use a common format equally well. Takes a pass of gradients; pays from 8 bits down.
+        correct_bias: let biases take back what rounding shifts on average.
 
     Raises:
         RuleError: a value out of range, or a percentile that nothing would use.
@@ -51,10 +54,15 @@ class CalibrateSettings:
     margin: int = 1
     ranges: Ranges | None = None
     percentile: float | None = None
+    equalize: bool = False
+    correct_bias: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.margin, bool) or not isinstance(self.margin, int) or self.margin < 0:
             raise RuleError("margin must be a whole number of bits, 0 or more", received=repr(self.margin))
+        for name in ("equalize", "correct_bias"):
+            if not isinstance(getattr(self, name), bool):
+                raise RuleError(f"{name} must be True or False", received=repr(getattr(self, name)))
         ranges = _as_ranges(self.ranges)
         if ranges is None:
             ranges = Ranges.MINMAX if self.percentile is None else Ranges.PERCENTILE

@@ -1,4 +1,4 @@
-"""The command line: `hgqify MODEL --calib FILE`, `hgqify check`, `hgqify inspect`."""
+"""The command line: `hgqify MODEL --calib FILE`, `hgqify check`, `hgqify inspect`, `hgqify sweep`."""
 
 from hgqify.cli.main import main
 

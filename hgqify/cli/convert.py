@@ -7,13 +7,19 @@ from typing import Any, TypeVar
 import click
 
 from hgqify.cli.options import (
+    budgets_option,
+    compensate_option,
+    config_option,
     csim_option,
     data_options,
     given,
+    labels_option,
     library,
+    max_drop_option,
     quiet_option,
     seed_option,
     single,
+    softmax_option,
     unsafe_option,
 )
 from hgqify.cli.output import show_result
@@ -28,7 +34,7 @@ _WIDTH = click.IntRange(min=1)
 _GRANULARITY = click.Choice(["tensor", "channel", "element"])
 
 
-def _width_options(function: _F) -> _F:
+def width_options(function: _F) -> _F:
     for option in (
         click.option("--output-bits", type=_WIDTH, metavar="N", help="Width of the model outputs."),
         click.option(
@@ -79,24 +85,28 @@ def _width_options(function: _F) -> _F:
             metavar="N",
             help="One width for all that is multiplied: weights, activations, inputs, entries of tables.",
         ),
+        click.option(
+            "--equalize/--no-equalize",
+            default=None,
+            help="Scale channels by powers of two, so that one format suits all of a tensor. Default: off.",
+        ),
     ):
         function = option(function)
     return function
 
 
+_correct_bias_option = click.option(
+    "--correct-bias/--no-correct-bias",
+    default=None,
+    help="Let biases take back what rounding shifts on average. Default: off.",
+)
+
+
 def _budget_options(function: _F) -> _F:
     for option in (
-        click.option(
-            "--compensate/--no-compensate",
-            default=None,
-            help="Under a budget, let the weights make good for rounding. Default: on.",
-        ),
-        click.option(
-            "--max-drop",
-            type=click.FloatRange(min=0),
-            metavar="POINTS",
-            help="The fewest EBOPs that lose at most so many percentage points on the calibration data.",
-        ),
+        compensate_option,
+        budgets_option("Several --target-ebops, as 8000,4000: the point that `hgqify sweep` would choose."),
+        max_drop_option,
         click.option(
             "--target-ebops",
             type=click.IntRange(min=1),
@@ -125,7 +135,7 @@ def _training_options(function: _F) -> _F:
     return function
 
 
-def _project_options(function: _F) -> _F:
+def project_options(function: _F) -> _F:
     positive = click.FloatRange(min=0, min_open=True)
     for option in (
         click.option("--project-name", metavar="NAME", help="Name of the top function."),
@@ -165,11 +175,7 @@ def _project_options(function: _F) -> _F:
 @click.command()
 @click.argument("model")
 @data_options("--calib", "calib", "Calibration data, as the model takes it", required=True)
-@click.option(
-    "--labels",
-    metavar="FILE|NAME",
-    help="Labels: a file, or an array in the data file. Without any, the float model is the teacher.",
-)
+@labels_option
 @click.option(
     "-o",
     "--output",
@@ -178,20 +184,13 @@ def _project_options(function: _F) -> _F:
     help="Output folder. Default: <model>_hgq in the working folder.",
 )
 @click.option("--force", is_flag=True, help="Replace an existing result.")
-@click.option(
-    "--config",
-    metavar="FILE",
-    help="Settings in TOML: tables [convert], [project], [[rule]]. What is given here as an option wins.",
-)
+@config_option
 @_budget_options
-@_width_options
+@width_options
+@_correct_bias_option
 @_training_options
-@_project_options
-@click.option(
-    "--softmax",
-    type=click.Choice(["logits", "refuse"]),
-    help="A softmax at the end: give logits instead (the order of classes is the same), or refuse.",
-)
+@project_options
+@softmax_option
 @click.option(
     "--check/--no-check", "run_check", default=True, help="Compare all codes at the end. Default: on."
 )

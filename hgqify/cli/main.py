@@ -6,13 +6,14 @@ from hgqify.cli.check import check
 from hgqify.cli.convert import convert
 from hgqify.cli.group import ConvertByDefault
 from hgqify.cli.inspect import inspect
+from hgqify.cli.sweep import sweep
 from hgqify.version import hgqify_version
 
 
 @click.group(
     cls=ConvertByDefault,
     default=convert,
-    commands=[check, inspect],
+    commands=[check, inspect, sweep],
     subcommand_metavar="MODEL | COMMAND ...",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -24,6 +25,7 @@ def main() -> None:
     hgqify MODEL --calib FILE [OPTIONS]     convert a model
     hgqify check DIR --data FILE            compare Keras, integers and C simulation
     hgqify inspect MODEL                    say what would be converted, and what not
+    hgqify sweep MODEL --calib FILE -o DIR  accuracy under many budgets, from one calibration
 
     `hgqify convert --help` lists the options of a conversion.
 
@@ -32,6 +34,7 @@ def main() -> None:
       hgqify fixtures/kws/model.keras --calib fixtures/kws/calib.npy -o kws_hgq
       hgqify check kws_hgq --data fixtures/kws/holdout.npz
       hgqify inspect fixtures/kws/model.keras
+      hgqify sweep fixtures/kws/model.keras --calib fixtures/kws/calib.npy -o kws_sweep
 
     \b
     Exit status:

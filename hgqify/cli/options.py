@@ -68,6 +68,81 @@ csim_option = click.option(
 )
 
 
+labels_option = click.option(
+    "--labels",
+    metavar="FILE|NAME",
+    help="Labels: a file, or an array in the data file. Without any, the float model is the teacher.",
+)
+
+config_option = click.option(
+    "--config",
+    metavar="FILE",
+    help="Settings in TOML: tables [convert], [project], [[rule]]. What is given here as an option wins.",
+)
+
+softmax_option = click.option(
+    "--softmax",
+    type=click.Choice(["logits", "refuse"]),
+    help="A softmax at the end: give logits instead (the order of classes is the same), or refuse.",
+)
+
+compensate_option = click.option(
+    "--compensate/--no-compensate",
+    default=None,
+    help="Under a budget, let the weights make good for rounding. Default: on.",
+)
+
+max_drop_option = click.option(
+    "--max-drop",
+    type=click.FloatRange(min=0),
+    metavar="POINTS",
+    help="The fewest EBOPs that lose at most so many percentage points on the calibration data.",
+)
+
+
+class EbopsList(click.ParamType):
+    """Whole numbers between commas; 2e6 is one of them."""
+
+    name = "list of EBOPs"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        """The numbers.
+
+        Raises:
+            click.BadParameter: something else, or less than 1.
+        """
+        if not isinstance(value, str):
+            return value
+        wrong, found = [], []
+        for text in value.split(","):
+            try:
+                number = float(text)
+            except ValueError:
+                number = 0.0
+            if number >= 1 and number.is_integer():
+                found.append(int(number))
+            else:
+                wrong.append(repr(text))
+        if wrong:
+            self.fail(f"whole numbers above 0 are needed; received: {', '.join(wrong)}", param, ctx)
+        return tuple(found)
+
+
+def budgets_option(text: str) -> Callable[[_F], _F]:
+    """Several budgets, in one option or in several."""
+
+    def joined(
+        _ctx: click.Context, _param: click.Parameter, value: tuple[tuple[int, ...], ...]
+    ) -> list[int] | None:
+        return [number for numbers in value for number in numbers] or None
+
+    return click.option(
+        "--budgets", type=EbopsList(), metavar="N,N,...", multiple=True, callback=joined, help=text
+    )
+
+
 def single(key: tuple[str, ...]) -> str | tuple[str, ...] | None:
     """One name, several, or None, of an option that may be repeated."""
     if not key:

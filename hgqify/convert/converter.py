@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import keras
 
@@ -17,7 +17,16 @@ from hgqify.convert.rules import Rule, Target, resolve
 from hgqify.convert.settings import ConvertSettings, OverflowPolicy, SoftmaxPolicy
 from hgqify.convert.slots import Slots
 from hgqify.errors import UnsupportedLayerError
-from hgqify.graph import Graph, Node, assign_weights, build, canonicalize, layer_name
+from hgqify.graph import (
+    Graph,
+    Node,
+    assign_weights,
+    build,
+    canonicalize,
+    float_factory,
+    layer_key,
+    layer_name,
+)
 from hgqify.layers import QBatchNormalization, QLayer, quantized_layers
 
 
@@ -51,6 +60,8 @@ class Conversion:
         graph: the canonical float graph.
         proved: Keras names of the layers whose quantizers must never overflow (`OverflowPolicy.PROVED`).
         auto: those whose quantizers may be proved where that is cheaper (`OverflowPolicy.AUTO`).
+        names: Keras name of the layer in `model` and `clone`, by `graph.layer_key` of its nodes.
+        probe_names: the same in `probe`.
     """
 
     model: keras.Model
@@ -62,6 +73,23 @@ class Conversion:
     graph: Graph
     proved: frozenset[str] = frozenset()
     auto: frozenset[str] = frozenset()
+    names: Mapping[str, str] = field(default_factory=dict)
+    probe_names: Mapping[str, str] = field(default_factory=dict)
+
+    def with_graph(self, graph: Graph) -> Conversion:
+        """The same conversion of a graph that differs in its weights only; all its models get them."""
+        for node in graph:
+            if node is self.graph[node.name]:
+                continue
+            key = layer_key(node)
+            for model in (self.model, self.clone):
+                layer = model.get_layer(self.names[key])
+                _assign(layer, node)
+                if isinstance(layer, QBatchNormalization):
+                    layer.refresh()
+            if key in self.probe_names:  # which lacks what no quantizer sees
+                assign_weights(self.probe.get_layer(self.probe_names[key]), node)
+        return dataclasses.replace(self, graph=graph)
 
 
 def default_registry() -> Registry:
@@ -114,16 +142,20 @@ def convert(
     planner.report.raise_refused()
     model = planner.build(quantize=True)
     tensors, sites = planner.sites(model)
+    clone = planner.build(quantize=False)
+    probe, probe_names = planner.probe(tensors)
     return Conversion(
         model=model,
-        clone=planner.build(quantize=False),
-        probe=build(dataclasses.replace(planner.graph, output_structure=tensors)),
+        clone=clone,
+        probe=probe,
         sites=sites,
         logits=planner.logits,
         report=planner.report,
         graph=planner.graph,
         proved=planner.layers_with(OverflowPolicy.PROVED),
         auto=planner.layers_with(OverflowPolicy.AUTO),
+        names=planner.names,
+        probe_names=probe_names,
     )
 
 
@@ -180,7 +212,7 @@ class _Planner:
         """The model, with dummy quantizers if not ``quantize``."""
 
         def factory(node: Node) -> keras.layers.Layer:
-            self.names[node.shared or node.name] = node.layer
+            self.names[layer_key(node)] = node.layer
             return self._layer(node, quantize=quantize)
 
         model = build(self.edges.graph, factory, assign=_assign)
@@ -189,10 +221,22 @@ class _Planner:
                 layer.refresh()
         return model
 
+    def probe(self, tensors: list[str]) -> tuple[keras.Model, dict[str, str]]:
+        """The float model that gives some tensors, and the names of its layers."""
+        names: dict[str, str] = {}
+
+        def factory(node: Node) -> keras.layers.Layer:
+            names[layer_key(node)] = node.layer
+            return float_factory(node)
+
+        probe = build(dataclasses.replace(self.graph, output_structure=tensors), factory)
+        held = {layer.name for layer in probe.layers}
+        return probe, {key: name for key, name in names.items() if name in held}
+
     def layers_with(self, policy: OverflowPolicy) -> frozenset[str]:
         """Names of the layers of one overflow policy."""
         return frozenset(
-            self.names[node.shared or node.name]
+            self.names[layer_key(node)]
             for node in self.edges.graph
             if node.kind != INPUT and self.targets[node.name].overflow is policy
         )
@@ -204,7 +248,7 @@ class _Planner:
         for node in self.edges.graph:
             if node.kind == INPUT:
                 continue
-            name = self.names[node.shared or node.name]
+            name = self.names[layer_key(node)]
             layer = model.get_layer(name)
             if not isinstance(layer, QLayer):
                 continue

@@ -2,6 +2,7 @@
 
 from hgqify.graph.build import assign_weights, build, float_factory, layer_name
 from hgqify.graph.canonical import canonicalize, default_passes
+from hgqify.graph.channels import FIXED, Channels, find_channels, layer_key, shifted
 from hgqify.graph.load import load_model
 from hgqify.graph.model import Call, Graph, Node, Ref
 from hgqify.graph.passes import Event, Pass, PassResult
@@ -9,7 +10,9 @@ from hgqify.graph.read import read
 from hgqify.graph.walk import walk
 
 __all__ = [
+    "FIXED",
     "Call",
+    "Channels",
     "Event",
     "Graph",
     "Node",
@@ -20,9 +23,12 @@ __all__ = [
     "build",
     "canonicalize",
     "default_passes",
+    "find_channels",
     "float_factory",
+    "layer_key",
     "layer_name",
     "load_model",
     "read",
+    "shifted",
     "walk",
 ]

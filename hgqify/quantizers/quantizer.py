@@ -10,7 +10,7 @@ import numpy.typing as npt
 from hgqify.errors import PrecisionError
 from hgqify.fixed import Overflow, Rounding, deployed
 from hgqify.quantizers.axes import shared_axes, width_shape
-from hgqify.quantizers.config import EXPONENT_LIMIT, QuantizerConfig
+from hgqify.quantizers.config import EXPONENT_LIMIT, MAX_BITS, QuantizerConfig
 from hgqify.quantizers.kernel import active_kernel
 from hgqify.quantizers.kinds import Place, QType
 from hgqify.quantizers.ranges import int_bits, rounds_negative
@@ -23,6 +23,8 @@ from hgqify.quantizers.widths import (
     clipped,
     fraction_in_use,
     fraction_of_constant,
+    known,
+    known_widths,
     magnitude_bits,
     track,
 )
@@ -206,16 +208,16 @@ class Quantizer(keras.layers.Layer):
         self._need_format(weights)
         rounding, overflow = deployed(self.config.round_mode), self.config.overflow_mode
         if self.derives_range:
-            x = ops.cast(weights, self.compute_dtype)
-            f = as_integers(self._derived_f(x, rounding, None))
-            values = np.asarray(ops.convert_to_numpy(x), np.float64)
+            values = np.asarray(ops.convert_to_numpy(weights), self.compute_dtype)
+            f = known(self.f) if self.config.max_bits >= MAX_BITS else self._derived_f(values, rounding, None)
+            f, values = as_integers(f), values.astype(np.float64)
             low, high = (reduce(values, axis=self.shared_axes, keepdims=True) for reduce in (np.min, np.max))
             k = rounds_negative(low, f, rounding=rounding).astype(np.int64)
             i = int_bits(low, high, f, rounding=rounding, overflow=overflow)
             # Nothing overflows the derived range; WRAP_SM alone would want a sign even so.
             overflow = Overflow.WRAP if overflow is Overflow.WRAP_SM else overflow
         else:
-            k, i, f = (as_integers(width) for width in self._widths())
+            k, i, f = (as_integers(part) for part in known_widths(self.config, self.k, self.i, self._width))
         if not self.config.place.is_constant:
             k, i, f = k[0], i[0], f[0]
         return QuantizerState(k=k, i=i, f=f, rounding=rounding, overflow=overflow)

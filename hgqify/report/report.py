@@ -81,6 +81,7 @@ class Report:
         layers: the quantized layers.
         calibration, finetune: reports of the stages, as plain data.
         allocation: the same of the allocation under a budget; None without.
+        equalize, correct_bias: the same of these corrections; None where they are off.
         ebops: exact effective bit operations of the whole model.
         float32_proved: whether Keras in float32 is proved equal to the integers for every input.
         float32_open: layers without that proof, and the bits missing.
@@ -109,10 +110,12 @@ class Report:
     seconds: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     allocation: Mapping[str, Any] | None = None
+    equalize: Mapping[str, Any] | None = None
+    correct_bias: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data with the schema's version; numbers that JSON lacks (infinity) become None."""
-        return {"schema": SCHEMA, **_plain(dataclasses.asdict(self))}
+        return {"schema": SCHEMA, **plain(dataclasses.asdict(self))}
 
     def to_json(self) -> str:
         """The report as JSON text."""
@@ -128,6 +131,7 @@ class Report:
             str(self.quality),
             f"EBOPs {self.ebops:,}",
             *self._allocation_lines(),
+            *self._correction_lines(),
         ]
         if self.finetune.get("interrupted"):
             lines.append(
@@ -160,6 +164,25 @@ class Report:
         worst = ", ".join(f"{s['layer']} ({s['part']})" for s in self.allocation["shares"][:_NAMED])
         return [f"{text}; widest formats {self.allocation['limit_ebops']:,}", f"most sensitive now: {worst}"]
 
+    def _correction_lines(self) -> list[str]:
+        """What equalisation and bias correction did."""
+        lines = []
+        if self.equalize is not None:
+            done, left = self.equalize["layers"], self.equalize["left"]
+            text = f"equalized: channels of {len(done)} layer(s)"
+            if done:
+                low, high = min(e["shifts"][0] for e in done), max(e["shifts"][1] for e in done)
+                text += f" scaled by 2**{low} to 2**{high}"
+            lines.append(f"{text}; {len(left)} left as they are" if left else text)
+        if self.correct_bias is not None:
+            found, left = self.correct_bias["layers"], self.correct_bias["left"]
+            text = f"biases of {len(found)} layer(s) corrected"
+            if found:
+                worst = max(found, key=lambda name: found[name])
+                text += f", most {worst} (by {100 * found[worst]:.1f} % of its outputs' root mean square)"
+            lines.append(f"{text}; {len(left)} left as they are" if left else text)
+        return lines
+
     def _float32_lines(self) -> list[str]:
         """The certificate: the layers without proof, the worst first, and what would give it."""
         if self.float32_proved:
@@ -182,12 +205,12 @@ class Report:
         return lines
 
 
-def _plain(value: Any) -> Any:
-    """JSON types only."""
+def plain(value: Any) -> Any:
+    """A value in JSON types only; numbers that JSON lacks (infinity) become None."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, bool | int | str) or value is None:

@@ -110,7 +110,7 @@ def test_the_report_file(run: tuple[Path, str, str]) -> None:
     assert set(report) == {
         *("schema", "version", "model", "settings", "conversion", "layers", "calibration", "finetune"),
         *("ebops", "float32_proved", "float32_open", "float64_proved", "certificate", "overflow"),
-        *("quality", "seconds", "notes", "allocation"),
+        *("quality", "seconds", "notes", "allocation", "equalize", "correct_bias"),
     }
     assert report["model"] == "tiny"
     assert sum("moved to the host" in entry["reason"] for entry in report["conversion"]) == 1

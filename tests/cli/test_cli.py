@@ -19,11 +19,12 @@ from hgqify.cli import main
 from hgqify.cli.check import check
 from hgqify.cli.convert import convert
 from hgqify.cli.inspect import inspect
+from hgqify.cli.sweep import sweep
 from hgqify.errors import DataError
 from hgqify.export import Strategy
 from hgqify.progress import Event, Progress, no_progress
 
-COMMANDS = {"convert": convert, "check": check, "inspect": inspect}
+COMMANDS = {"convert": convert, "check": check, "inspect": inspect, "sweep": sweep}
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Api:
     exact: bool = True
     notes: tuple[str, ...] = ()
     entries: tuple[Entry, ...] = (Entry(),)
+    files: tuple[str, ...] = ("sweep.json",)
 
     def _called(self, name: str, args: tuple[Any, ...], options: dict[str, Any]) -> "Api":
         self.calls.append((name, args, options))
@@ -61,6 +63,15 @@ class Api:
 
     def inspect(self, *args: Any, **options: Any) -> "Api":
         return self._called("inspect", args, options)
+
+    def sweep(self, *args: Any, **options: Any) -> "Api":
+        return self._called("sweep", args, options)
+
+    def result(self) -> "Api":
+        return self._called("result", (), {})
+
+    def table(self) -> str:
+        return "the table"
 
     def save(self, *args: Any, **options: Any) -> "Api":
         return self._called("save", args, options)
@@ -113,7 +124,7 @@ def test_convert_passes_on_what_is_given(api: Api) -> None:
         "--margin 1 --input-bits 9 --output-bits 12 --finetune-steps 0 --learning-rate 0.01 "
         "--batch-size 32 --backend Vitis --io-type io_stream --part xc7 --clock-period 4 --softmax refuse "
         "--clock-uncertainty 10 --strategy resource --reuse-factor 4 --parallelization-factor 2 "
-        "--project-name top --no-check --seed 3 --quiet"
+        "--project-name top --no-check --seed 3 --quiet --equalize --no-correct-bias"
     )
     result = run("m.keras", "--calib", "x.npz", *options.split())
     assert result.exit_code == 0, result.output
@@ -144,6 +155,8 @@ def test_convert_passes_on_what_is_given(api: Api) -> None:
         "parallelization_factor": 2,
         "project_name": "top",
         "softmax": "refuse",
+        "equalize": True,
+        "correct_bias": False,
         "seed": 3,
     }
     assert api.named("save") == ((Path("out"),), {"force": True})
@@ -282,6 +295,60 @@ def test_errors_become_one_message(api: Api, args: list[str], tmp_path: Path) ->
     assert not os.listdir(tmp_path)
 
 
+def test_sweep_leaves_to_the_api_what_is_not_given(api: Api) -> None:
+    result = run("sweep", "some/m.keras", "--calib", "x.npy", "-q")
+    assert result.exit_code == 0, result.output
+    assert api.calls == [
+        (
+            "sweep",
+            ("some/m.keras", "x.npy"),
+            {"output": Path("m_sweep"), "force": False, "exportable": False, "progress": no_progress},
+        )
+    ]
+    assert result.stdout == "the table\nwritten to m_sweep/: sweep.json, points/\n"
+
+
+def test_sweep_passes_on_what_is_given(api: Api) -> None:
+    Path("s.toml").write_text("[convert]\nmargin = 2\nweight_bits = 9\n")
+    options = (
+        "--labels y --key a --validation v.npz --validation-labels z --budgets 2e6,1000 --budgets 5 "
+        "--max-drop 0.3 -o out --force --save-chosen best --jobs 2 --config s.toml --no-compensate "
+        "--weight-bits 6 --io-type io_stream --seed 3 --softmax refuse --unsafe --allow-pickle"
+    )
+    result = run("sweep", "m.keras", "--calib", "x.npz", *options.split())
+    assert result.exit_code == 0, result.output
+    (_, _, passed), *after = api.calls
+    del passed["progress"]
+    assert passed == {
+        "output": Path("out"),
+        "force": True,
+        "exportable": True,
+        "key": "a",
+        "allow_pickle": True,
+        "safe_mode": False,
+        "labels": "y",
+        "validation": "v.npz",
+        "validation_labels": "z",
+        "budgets": [2_000_000, 1000, 5],
+        "max_drop": 0.3,
+        "jobs": 2,
+        "compensate": False,
+        "margin": 2,
+        "weight_bits": 6,
+        "io_type": "io_stream",
+        "seed": 3,
+        "softmax": "refuse",
+    }
+    assert [name for name, *_ in after] == ["result", "save"]
+    assert api.named("save") == ((Path("best"),), {"force": True})
+    assert "chosen point written to best/" in result.stdout
+
+
+def test_convert_takes_budgets_too(api: Api) -> None:
+    assert run("m.keras", "--calib", "x.npz", "--no-check", "--budgets", "8000,4000").exit_code == 0
+    assert api.named("convert")[1]["budgets"] == [8000, 4000]
+
+
 def test_a_mistake_of_ours_is_not_hidden(api: Api) -> None:
     api.error = ZeroDivisionError()
     assert isinstance(run("inspect", "m.keras").exception, ZeroDivisionError)
@@ -304,6 +371,12 @@ def test_a_mistake_of_ours_is_not_hidden(api: Api) -> None:
         ("check", "DIR"),
         ("check m_hgq --random 0", "nothing to compare on"),
         ("inspect", "MODEL"),
+        ("sweep m.keras", "--calib"),
+        ("sweep m.keras --calib x.npy --budgets 5,x,1.5", "received: 'x', '1.5'"),
+        ("sweep m.keras --calib x.npy --budgets 0", "received: '0'"),
+        ("sweep m.keras --calib x.npy --budgets nan,inf", "received: 'nan', 'inf'"),
+        ("sweep m.keras --calib x.npy --target-ebops 5", "--target-ebops"),
+        ("sweep m.keras --calib x.npy --config none.toml", "none.toml: the settings cannot be read"),
         ("", "Usage"),
     ],
 )

@@ -19,6 +19,7 @@ weight_bits = 6
 weight_granularity = "element"
 overflow = "SAT_SYM"
 margin = 2
+equalize = true
 seed = 3
 finetune_steps = 0
 label_weight = 0
@@ -56,6 +57,7 @@ def test_a_file_becomes_keywords(tmp_path: Path) -> None:
         "weight_granularity": "element",
         "overflow": "SAT_SYM",
         "margin": 2,
+        "equalize": True,
         "seed": 3,
         "finetune_steps": 0,
         "label_weight": 0,
@@ -102,6 +104,8 @@ MISTAKES = {
     "[convert]\nlearning_rate = 'fast'": r"convert\.learning_rate: a number is needed",
     "[convert]\nholdout = 2": r"convert\.holdout: holdout must lie between 0 and 1",
     "[convert]\nseed = -1": r"convert\.seed: must not be negative",
+    "[convert]\nbudgets = 5": r"convert\.budgets: a list is needed; received: 5",
+    "[convert]\nbudgets = [5, 0, 'x']": r"convert\.budgets: every budget must be .* received: 0, 'x'",
     "convert = 5": r"convert: a table is needed; received: 5\. Write \[convert\]",
     "[project]\nbackend = 'Vitus'": r"project\.backend: unknown backend.*did you mean Vitis\?",
     "[project]\nbackend = 'oneAPI'": r"project\.backend: this backend is not supported: .*icpx.*Use one of",

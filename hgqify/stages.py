@@ -1,0 +1,277 @@
+"""The stages of a conversion: calibrated, then whatever chooses widths, then finished."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from hgqify import graph
+from hgqify.budget import AllocationReport
+from hgqify.calibrate import (
+    CalibrateSettings,
+    Ranges,
+    calibrate,
+    choose_by_loss,
+    correct_bias,
+    measure_sensitivity,
+    renewed,
+)
+from hgqify.calibrated import Calibrated, timed
+from hgqify.convert import (
+    Conversion,
+    ConvertSettings,
+    Granularity,
+    Rule,
+    with_uniform_bits,
+)
+from hgqify.convert import convert as make_quantized
+from hgqify.convert.interface import choose_io_type
+from hgqify.equalizing import equalize
+from hgqify.errors import ModelLoadError, RuleError
+from hgqify.export import ProjectOptions
+from hgqify.finetune import FinetuneSettings, finetune
+from hgqify.opening import open_for
+from hgqify.overflow_choice import choose_overflow
+from hgqify.precision import lower
+from hgqify.progress import Progress, no_progress
+from hgqify.quality import scoring_outputs
+from hgqify.reporting import make_report
+from hgqify.result import Result
+from hgqify.settling import merged, settle
+
+_SETTINGS = {f.name for f in dataclasses.fields(ConvertSettings)}
+_CALIBRATION = {f.name for f in dataclasses.fields(CalibrateSettings)}
+_TRAINING = {f.name for f in dataclasses.fields(FinetuneSettings)}
+_PROJECT = {f.name for f in dataclasses.fields(ProjectOptions)}
+AUTO = "auto"
+
+
+def calibrated(
+    model: keras.Model | str | os.PathLike[str],
+    calib: Any,
+    *,
+    labels: Any = None,
+    rules: Sequence[Rule] = (),
+    seed: int = 0,
+    bits: int | None = None,
+    finetune_steps: int | None = None,
+    under_budget: bool = False,
+    io_type: str = AUTO,
+    backend: str = "Vitis",
+    key: str | Sequence[str] | None = None,
+    allow_pickle: bool = False,
+    safe_mode: bool = True,
+    progress: Progress = no_progress,
+    **settings: Any,
+) -> Calibrated:
+    """The first stages of `convert`: read, cloned with quantized layers, calibrated.
+
+    Args:
+        under_budget: the widths will be allocated: weights get their own, unless settings say otherwise.
+        model, calib, labels, rules, seed, bits, finetune_steps, io_type, backend, key, allow_pickle,
+            safe_mode, progress, settings: as for `convert`.
+
+    Raises:
+        HgqifyError: what the user can mend: the model, the data, the settings.
+    """
+    options = {name: settings.pop(name) for name in [*settings] if name in _PROJECT}
+    if under_budget:
+        settings.setdefault("weight_granularity", Granularity.ELEMENT)
+    settings["bits"] = bits
+    conversion_settings, calibration_settings, training = split_settings(settings, finetune_steps, seed)
+    if io_type != AUTO:
+        ProjectOptions(backend=backend, io_type=io_type, **options)  # what is wrong is said before any work
+    seconds: dict[str, float] = {}
+    keras.utils.set_random_seed(seed)
+
+    with timed("convert", seconds):
+        source_model = open_model(model, safe_mode)
+        read = graph.read(source_model)
+        conversion_settings = _with_io_type(conversion_settings, read, io_type)
+        project = ProjectOptions(backend=backend, io_type=conversion_settings.io_type.value, **options)
+        conversion = make_quantized(read, conversion_settings, rules)
+        if under_budget:
+            _refuse_under_budget(conversion, calibration_settings)
+    settle_all = functools.partial(settle, proved=conversion.proved)
+    source = open_for(source_model, calib, labels=labels, key=key, allow_pickle=allow_pickle)
+    logits = scoring_outputs(conversion.logits, conversion.clone, source)
+    equalized = None
+    if calibration_settings.equalize:
+        with timed("equalize", seconds):
+            conversion, equalized = equalize(conversion, source, logits=logits, seed=seed)
+    choose = None
+    # Under a budget the allocation chooses integer bits along with widths, by the same loss.
+    if calibration_settings.ranges is Ranges.MSE and not under_budget:
+        sensitivity = functools.partial(
+            measure_sensitivity, conversion.clone, source, logits=logits, seed=seed, progress=progress
+        )
+        choose = functools.partial(choose_by_loss, sensitivity=sensitivity)
+    with timed("calibrate", seconds):
+        calibration = calibrate(
+            conversion.model,
+            conversion.probe,
+            conversion.sites,
+            source,
+            settings=calibration_settings,
+            proved=conversion.proved,
+            settle=settle_all,
+            choose=choose,
+            progress=progress,
+        )
+    corrected = None
+    if calibration_settings.correct_bias:
+        with timed("correct bias", seconds):
+            corrected = correct_bias(conversion.model, conversion.clone, source)
+            adjustments = merged([*calibration.adjustments, *settle_all(conversion.model)])
+        calibration = renewed(calibration, conversion.model, adjustments)
+    return Calibrated(
+        conversion=conversion,
+        source=source,
+        calibration=calibration,
+        equalized=equalized,
+        corrected=corrected,
+        logits=logits,
+        settings=conversion_settings,
+        training=training,
+        project=project,
+        settle=settle_all,
+        calibrating=calibration_settings,
+        seed=seed,
+        seconds=seconds,
+    )
+
+
+def finished(
+    state: Calibrated, allocation: AllocationReport | None, *, progress: Progress = no_progress
+) -> Result:
+    """The last stages of `convert`: fine-tuned if the settings say so, lowered, reported.
+
+    Args:
+        state: its model has the formats it is to have; fine-tuning moves its weights.
+        allocation: how they were chosen, if under a budget.
+        progress: hears of every step.
+    """
+    conversion, seconds = state.conversion, {**state.seconds}
+    with timed("finetune", seconds):
+        trained = finetune(
+            conversion.model,
+            conversion.clone,
+            state.source,
+            logits=state.logits,
+            settings=state.training,
+            settle=state.settle,
+            progress=progress,
+        )
+    with timed("lower", seconds):
+        overflow_choices = ()
+        if conversion.auto:
+            overflow_choices = choose_overflow(
+                conversion.model, conversion.auto, margin=state.calibrating.margin
+            )
+            state = state.allocated(conversion, state.calibration.adjustments)
+        program = lower(conversion.model)
+    with timed("report", seconds):
+        report = make_report(
+            conversion=conversion,
+            logits=state.logits,
+            program=program,
+            source=state.source,
+            calibration=state.calibration,
+            allocation=allocation,
+            finetune=trained,
+            equalized=state.equalized,
+            corrected=state.corrected,
+            overflow_choices=overflow_choices,
+            settings={
+                name: value
+                for part in (state.settings, state.calibrating, state.training)
+                for name, value in dataclasses.asdict(part).items()
+            },
+            seconds=seconds,
+        )
+    return Result(
+        model=conversion.model,
+        float_model=conversion.clone,
+        program=program,
+        report=report,
+        project=state.project,
+    )
+
+
+def _refuse_under_budget(conversion: Conversion, settings: CalibrateSettings) -> None:
+    """A budget is kept by the allocation: nothing may add bits after it, and it corrects biases itself.
+
+    Raises:
+        RuleError: some layer has the overflow policy AUTO, or biases are to be corrected before.
+    """
+    if settings.correct_bias:
+        raise RuleError(
+            "correct_bias has nothing to do under a budget: weights and biases are refit together there",
+            remedy="leave correct_bias out",
+        )
+    if conversion.auto:
+        raise RuleError(
+            "overflow='AUTO' may add integer bits, which a budget does not know of yet",
+            where=min(conversion.auto),
+            remedy="let activations saturate (overflow='SAT') under a budget",
+        )
+
+
+def split_settings(
+    settings: dict[str, Any], steps: int | None, seed: int
+) -> tuple[ConvertSettings, CalibrateSettings, FinetuneSettings]:
+    """Settings of the conversion, the calibration and the training from one set of keywords."""
+    training = {name: settings[name] for name in settings if name in _TRAINING}
+    calibration = {name: settings[name] for name in settings if name in _CALIBRATION}
+    conversion = {name: settings[name] for name in settings if name not in _TRAINING | _CALIBRATION}
+    if steps is not None:
+        training["steps"] = steps
+    unknown = [name for name in conversion if name not in {*_SETTINGS, "bits"}]
+    if unknown:
+        known = sorted(_SETTINGS | _CALIBRATION | _TRAINING | _PROJECT)
+        near = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.0)[0]
+        raise RuleError("unknown setting", received=", ".join(unknown), remedy=f"did you mean {near}?")
+    found = (
+        ConvertSettings(**with_uniform_bits(conversion)),
+        CalibrateSettings(**calibration),
+        FinetuneSettings(**{"seed": seed, **training}),
+    )
+    _refuse_wrapped_clips(*found[:2])
+    return found
+
+
+def _refuse_wrapped_clips(conversion: ConvertSettings, calibration: CalibrateSettings) -> None:
+    """Ranges below what was seen are for activations that saturate.
+
+    Raises:
+        RuleError: all of them wrap.
+    """
+    if calibration.ranges is not Ranges.MINMAX and not conversion.overflow.mode.saturates:
+        raise RuleError(
+            f"ranges={str(calibration.ranges)!r} leaves values out, and "
+            f"overflow={str(conversion.overflow)!r} would wrap them around",
+            remedy="leave ranges out, or let activations saturate; single layers may wrap by rules, and hold "
+            "all values seen",
+        )
+
+
+def _with_io_type(settings: ConvertSettings, read: graph.Graph, io_type: str) -> ConvertSettings:
+    if io_type == AUTO:
+        io_type = choose_io_type(read, settings.activation_granularity)
+    return dataclasses.replace(settings, io_type=io_type)
+
+
+def open_model(model: keras.Model | str | os.PathLike[str], safe_mode: bool) -> keras.Model:
+    if isinstance(model, keras.Model):
+        return model
+    if isinstance(model, str | os.PathLike):
+        return graph.load_model(model, safe_mode=safe_mode)
+    raise ModelLoadError(
+        "a Keras model or the path of one is needed", received=type(model).__name__, remedy="pass model.keras"
+    )
