@@ -47,7 +47,8 @@ The float DS-CNN and ResNet-8 were trained by others on the whole of data sets o
 HGQ2 from scratch cannot be as good there, and for the ResNet-8 its validation samples were training samples
 of the float model. HGQ2 from float starts with folded batch normalizations, at 8 bits that hold weights and
 activations. Activations have one width per tensor, but for HGQ2's magic_gamma MLPs one per element. The
-trainings are short (1,200 steps are not even one pass over MNIST); HGQ2's authors train many times longer."""
+trainings are short (1,200 steps are not even one pass over MNIST), at constant learning rates chosen on
+magic_gamma's validation samples; HGQ2's authors train many times longer."""
 
 
 @dataclass(frozen=True, kw_only=True)
