@@ -9,7 +9,8 @@ from typing import Any
 import keras
 
 from hgqify import graph, pareto
-from hgqify.budget import Budget, allocate, refuse_training
+from hgqify.allocating import allocate
+from hgqify.budget import Budget, refuse_training
 from hgqify.calibrated import timed
 from hgqify.convert import (
     ConversionReport,
@@ -36,7 +37,7 @@ def convert(
     target_ebops: int | None = None,
     max_drop: float | None = None,
     budgets: Sequence[int] | None = None,
-    compensate: bool = True,
+    compensate: bool | None = None,
     io_type: str = AUTO,
     backend: str = "Vitis",
     key: str | Sequence[str] | None = None,
@@ -89,7 +90,7 @@ def convert(
         HgqifyError: what the user can mend: the model, the data, the settings.
     """
     show = TextProgress() if progress is None else progress
-    budget = _budget(target_ebops, max_drop, budgets, finetune_steps)
+    budget = _budget(target_ebops, max_drop, budgets, finetune_steps, compensate)
     state = calibrated(
         model,
         calib,
@@ -112,7 +113,12 @@ def convert(
         if exportable:
             refuse_unprintable(lower(conversion.model), project, aliases(conversion.report.to_dict()))
         front = pareto.sweep(
-            state, finished, budgets=budgets, max_drop=max_drop, compensate=compensate, progress=show
+            state,
+            finished,
+            budgets=budgets,
+            max_drop=max_drop,
+            compensate=compensate is not False,
+            progress=show,
         )
         return front.result()
     allocation = None
@@ -126,7 +132,7 @@ def convert(
                 settle=state.settle,
                 margin=state.calibrating.margin,
                 seed=seed,
-                compensate=compensate,
+                compensate=compensate is not False,
                 progress=show,
             )
         state = state.allocated(conversion, adjustments)
@@ -140,9 +146,16 @@ def _budget(
     max_drop: float | None,
     budgets: Sequence[int] | None,
     finetune_steps: int | None,
+    compensate: bool | None,
 ) -> Budget | None:
     """What one allocation aims at; None without, or where a sweep over several budgets decides."""
     if target_ebops is None and max_drop is None and budgets is None:
+        if compensate is not None:
+            raise RuleError(
+                "weights are compensated under a budget only",
+                received=f"compensate={compensate}",
+                remedy="give target_ebops or max_drop, or leave compensate out; correct_bias needs no budget",
+            )
         return None
     refuse_training(finetune_steps)
     if budgets is None:

@@ -12,7 +12,8 @@ from tiny_zoo import tiny_models
 
 import hgqify
 from hgqify import graph
-from hgqify.budget import Budget, allocate
+from hgqify.allocating import allocate
+from hgqify.budget import Budget
 from hgqify.calibrate import Allocation, Allocator, calibrate, measure_sensitivity
 from hgqify.calibrate.allocate import LEAST_USE
 from hgqify.calling import predict
@@ -270,6 +271,11 @@ class TestRefusals:
     def test_training_under_a_budget(self):
         with pytest.raises(RuleError, match="does not keep a budget yet"):
             self.convert(target_ebops=500, finetune_steps=10)
+
+    @pytest.mark.parametrize("value", [True, False])
+    def test_compensation_without_a_budget(self, value):
+        with pytest.raises(RuleError, match="under a budget only"):
+            self.convert(compensate=value)
 
     def test_a_budget_that_leaves_nothing(self):
         with pytest.raises(BudgetError, match=r"outputs are constant.*the widest formats take"):

@@ -12,6 +12,7 @@ single bits fill the rest.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -115,12 +116,25 @@ class Allocator:
         self.data = {layer.name: data_candidates(layer.iqs[0], margin=margin) for layer in self.layers}
         self.weights = {layer.name: weight_candidates(layer, _width(layer)) for layer in self.layers}
         self.sensitivity = sensitivity(self.data)
-        counted = remaining(self.sensitivity.weights)
+        self._prices = {layer.name: prices(layer) for layer in self.layers}
+        self._set_curvature(remaining(self.sensitivity.weights))
+
+    def halfway(self) -> Allocator:
+        """Another for the same model, for which errors of weights count for more.
+
+        Half as far, in logarithm, between all of their curvature and what of it remains.
+        """
+        other = copy.copy(self)
+        full = self.sensitivity.weights
+        other._set_curvature({name: np.sqrt(full[name] * part) for name, part in self.remaining.items()})
+        return other
+
+    def _set_curvature(self, remaining: Mapping[str, np.ndarray]) -> None:
+        self.remaining = remaining
         self._weight_loss = {
-            name: (0.5 * counted[name]).astype(np.float32) * found.error
+            name: (0.5 * remaining[name]).astype(np.float32) * found.error
             for name, found in self.weights.items()
         }
-        self._prices = {layer.name: prices(layer) for layer in self.layers}
         self._widest = self._solved(0.0)
 
     def at_limits(self) -> Allocation:

@@ -23,6 +23,7 @@ from hgqify.calibrate.assign import assign_weights
 from hgqify.calibrate.patches import from_matrices, kernel_matrices, patch_rows
 from hgqify.calibrate.rounding import Fit, Rounded, Rounder, inverse_factor, output_curvature
 from hgqify.calibrate.search import largest_within
+from hgqify.calling import predict
 from hgqify.graph import read, walk
 from hgqify.layers import QLinear
 
@@ -137,6 +138,12 @@ class Compensator:
         for name, kernel in found[1].items():
             self._assign(name, kernel, allocator)
         return count(*found)
+
+    def noise(self) -> float:
+        """Mean squared difference of the outputs from the float model's, on the samples fitted to."""
+        floats, fixed = (predict(model, self._inputs) for model in (self._clone, self._model))
+        errors = (y.astype(np.float64) - q for y, q in zip(floats, fixed, strict=True))
+        return float(sum(np.mean(error**2) for error in errors))
 
     def _in_turn(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         """Layer after layer: name, quantized input as those before it give it by then, float input."""

@@ -59,7 +59,7 @@ def patch_rows(layer: QLinear, x: np.ndarray, rows: int, seed: int = 0) -> np.nd
     corner = np.stack(places) * strides[:, None] - pads[:, :1]
     parts = []
     for offset in np.ndindex(*layer.kernel_size):
-        at = corner + (offset * dilation)[:, None]
+        at = corner + (np.array(offset) * dilation)[:, None]
         inside = np.all((at >= 0) & (at < sizes[:, None]), axis=0)
         at = np.clip(at, 0, sizes[:, None] - 1)
         parts.append(x[(sample, *at)] * inside[:, None])

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from hgqify.budget import AllocationReport, Budget, Fitter, fitting_inputs, make_fitter
+from hgqify.budget import AllocationReport, Budget
 from hgqify.calibrate import Adjustment, Allocator, Sensitivity, measure_sensitivity
 from hgqify.calibrated import Calibrated
 from hgqify.data import Batch, open_source
 from hgqify.errors import BudgetError, ModelLoadError
+from hgqify.fitting import Fitter, fitting_inputs, make_fitter
 from hgqify.progress import Progress
 from hgqify.quality import measure
 from hgqify.report import Quality

@@ -16,7 +16,8 @@ import numpy as np
 from real_models import CASES
 
 from hgqify import graph
-from hgqify.budget import Budget, allocate
+from hgqify.allocating import allocate
+from hgqify.budget import Budget
 from hgqify.calibrate import calibrate, correct_bias, sqnr
 from hgqify.calling import predict
 from hgqify.convert import ConvertSettings, convert
