@@ -63,7 +63,8 @@ def test_every_option_named_exists():
 
     from hgqify.cli import main
 
-    text = "".join(CliRunner().invoke(main, [*c, "--help"]).output for c in ([], ["convert"], ["check"]))
-    ours = re.sub(r"`pytest [^`]*`", "", README)
+    commands = ([], ["convert"], ["check"], ["sweep"])
+    text = "".join(CliRunner().invoke(main, [*c, "--help"]).output for c in commands)
+    ours = re.sub(r"`(pytest|python) [^`]*`", "", README)
     for option in set(re.findall(r"(?<=[ `])--[a-z][a-z-]+", ours)):
         assert option in text, option
