@@ -84,7 +84,7 @@ class Compensator:
             if name not in self._layers:
                 continue
             floats = np.asarray(given[0])
-            fit = self._fit(name, floats, floats)
+            fit = self._fit(name, floats, floats, ROWS // 2)
             pivots = np.diagonal(fit.factor, axis1=1, axis2=2)[:, : fit.weights.shape[1] - fit.bias]
             outputs = output_curvature(self._layers[name], curvature[name], fit)
             found[name] = from_matrices(self._layers[name], outputs[:, None] / pivots[..., None] ** 2)
@@ -152,16 +152,18 @@ class Compensator:
             if layer.name in self._layers:
                 yield layer.name, np.asarray(self._fast(layer.iqs[0])(given[0])), np.asarray(floats[0])
 
-    def _fit(self, name: str, real: np.ndarray, floats: np.ndarray) -> Fit:
+    def _fit(self, name: str, real: np.ndarray, floats: np.ndarray, rows: int = ROWS) -> Fit:
         layer, (kernel, bias) = self._layers[name], self._weights[name]
-        xq, x = (patch_rows(layer, part, ROWS).astype(np.float64) for part in (real, floats))
-        weights = kernel_matrices(layer, kernel.astype(np.float64))
+        # In float32 twice as fast, and damping is far above its rounding; but squares must not overflow.
+        kind = np.float32 if max(np.abs(real).max(), np.abs(floats).max()) < 1e12 else np.float64
+        xq, x = (patch_rows(layer, part, rows).astype(kind) for part in (real, floats))
+        weights = kernel_matrices(layer, kernel)
         lost = (x - xq) @ weights
         if bias is not None:
-            xq = np.concatenate([xq, np.ones((*xq.shape[:2], 1))], axis=2)
+            xq = np.concatenate([xq, np.ones((*xq.shape[:2], 1), kind)], axis=2)
             weights = np.concatenate([weights, bias.reshape(len(weights), 1, -1)], axis=1)
         turned = xq.swapaxes(1, 2)
-        gram = turned @ xq
+        gram = (turned @ xq).astype(np.float64)
         squares = np.trace(gram, axis1=1, axis2=2)
         damping = _DAMPING * squares[:, None, None] / weights.shape[1] + 1e-12
         factor = inverse_factor(gram + damping * np.eye(weights.shape[1]))
