@@ -83,13 +83,15 @@ class Fitted:
     """A model under a budget, settled.
 
     Attributes:
-        allocation: the choice of widths it has.
+        allocator: whose choice of widths it has.
+        allocation: that choice.
         aim: EBOPs that weights which make good for rounding were brought to; see `Fitter.use`.
         program: its integers.
         ebops: exact, of the program.
         adjustments: what settling narrowed.
     """
 
+    allocator: Allocator
     allocation: Allocation
     aim: int | None
     program: Program
@@ -107,6 +109,7 @@ class Fitter:
         compensator: lets weights make good for rounding; None if they stay.
         settle: brings the model into the state it is deployed in.
         cautious: another allocator of the model, which is tried too where budgets are small.
+        caps: how often weights may be capped that settling would narrow.
     """
 
     model: keras.Model
@@ -114,6 +117,7 @@ class Fitter:
     compensator: Compensator | None
     settle: Callable[[keras.Model], tuple[Adjustment, ...]]
     cautious: Allocator | None = None
+    caps: int = 3
 
     def use(self, allocation: Allocation, aim: int | None = None) -> Fitted:
         """Give the model an allocation, settled, and count what the firmware will have.
@@ -130,6 +134,7 @@ class Fitter:
         adjustments = self.settle(self.model)
         program = lower(self.model)
         return Fitted(
+            allocator=self.allocator,
             allocation=allocation,
             aim=aim,
             program=program,
@@ -148,7 +153,10 @@ class Fitter:
             return found
         noise = compensator.noise()
         other = dataclasses.replace(self, allocator=self.cautious)._fit(target)
-        return other if compensator.noise() < noise else self.use(found.allocation, found.aim)
+        return other if compensator.noise() < noise else self._again(found)
+
+    def _again(self, found: Fitted) -> Fitted:
+        return dataclasses.replace(self, allocator=found.allocator).use(found.allocation, found.aim)
 
     def _fit(self, target: int) -> Fitted:
         """As close to ``target`` as a few corrected attempts come."""
@@ -159,6 +167,11 @@ class Fitter:
         for _ in range(_ATTEMPTS):
             allocation = self.allocator.solve(aim)
             tried = self.use(allocation, aim)
+            # Bits that settling takes of rounded weights are errors nothing makes good for.
+            narrowed = {a.layer for a in tried.adjustments if a.part == "kernel"}
+            if narrowed and self.compensator is not None and self.caps > 0:
+                allocator = self.allocator.capped(narrowed)
+                return dataclasses.replace(self, allocator=allocator, caps=self.caps - 1)._fit(target)
             fewest = tried.ebops if fewest is None else min(fewest, tried.ebops)
             if tried.ebops <= target and (best is None or tried.ebops > best.ebops):
                 best = tried
@@ -174,7 +187,7 @@ class Fitter:
                 received=f"{target:,} EBOPs",
                 remedy=f"the least that was reached is {fewest:,}",
             )
-        return best if best is tried else self.use(best.allocation, best.aim)
+        return best if best is tried else self._again(best)
 
     def report(self, fitted: Fitted, budget: Budget, drop: float | None = None) -> AllocationReport:
         """How the bits were allocated.
@@ -199,5 +212,5 @@ class Fitter:
             samples=self.allocator.sensitivity.samples,
             compensated=self.compensator is not None,
             uncompensated={} if self.compensator is None else self.compensator.left,
-            shares=self.allocator.shares(fitted.allocation),
+            shares=fitted.allocator.shares(fitted.allocation),
         )

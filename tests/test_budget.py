@@ -16,6 +16,7 @@ from hgqify.allocating import allocate
 from hgqify.budget import Budget
 from hgqify.calibrate import Allocation, Allocator, calibrate, measure_sensitivity
 from hgqify.calibrate.allocate import LEAST_USE
+from hgqify.calibrate.widths import live_frac
 from hgqify.calling import predict
 from hgqify.cli import main
 from hgqify.convert import ConvertSettings, Granularity, convert
@@ -245,6 +246,37 @@ def test_compensation_brings_accuracy_back():
         accuracy.append(np.mean(scores.argmax(axis=1) == holdout["y"]))
     assert accuracy[1] > accuracy[0] + 0.005
     assert accuracy[1] > 0.985
+
+
+def test_settling_takes_no_bits_of_rounded_weights():
+    """Sums of 512 products of 12 and 14 bits exceed a float32 significand: weights are coarser at once."""
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((512,), name="x"), keras.layers.Dense(6, name="head")])
+    x = np.random.default_rng(0).normal(size=(600, 512)).astype("f4")
+    conversion = convert(
+        graph.read(model),
+        ConvertSettings(weight_granularity="element", weight_bits=14, activation_bits=12, input_bits=12),
+    )
+    source = open_source(x, names=["x"])
+    calibration = calibrate(conversion.model, conversion.probe, conversion.sites, source, settle=settle)
+    assert any(a.part == "kernel" for a in calibration.adjustments)
+    report, adjustments = allocate(
+        conversion, source, Budget(target_ebops=80_000), logits=(False,), settle=settle
+    )
+    assert report.ebops > 0.95 * 80_000
+    assert not adjustments
+
+
+def test_a_cap_holds_for_every_candidate_of_an_output(mnist):
+    allocator = mnist[2]
+    layer = allocator.layers[0]
+    allocator.apply(allocator.solve(5_000_000))
+    now = live_frac(layer.kq.state(layer.kernel)).reshape(-1, layer.kernel.shape[-1]).max(axis=0)
+    narrower = allocator.capped({layer.name})
+    assert (narrower.weights[layer.name].finest <= now).all()
+    assert (allocator.weights[layer.name].finest > now).any()
+    others = [name for name in allocator.weights if name != layer.name]
+    assert all(narrower.weights[name] is allocator.weights[name] for name in others)
 
 
 class TestRefusals:

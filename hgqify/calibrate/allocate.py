@@ -14,17 +14,24 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 
 from hgqify.calibrate.assign import assign_data, assign_weights, taken
-from hgqify.calibrate.candidates import DataCandidates, coarsest_best, data_candidates, weight_candidates
+from hgqify.calibrate.candidates import (
+    DataCandidates,
+    capped,
+    coarsest_best,
+    data_candidates,
+    weight_candidates,
+)
 from hgqify.calibrate.fisher import Sensitivity
 from hgqify.calibrate.prices import prices
 from hgqify.calibrate.search import largest_within
+from hgqify.calibrate.widths import float_kernel, live_frac
 from hgqify.errors import BudgetError
 from hgqify.layers import QLinear, quantized_layers
 
@@ -127,6 +134,23 @@ class Allocator:
         other = copy.copy(self)
         full = self.sensitivity.weights
         other._set_curvature({name: np.sqrt(full[name] * part) for name, part in self.remaining.items()})
+        return other
+
+    def capped(self, names: Collection[str]) -> Allocator:
+        """Another whose weights are no finer than those that some layers have now, per output channel.
+
+        Args:
+            names: of the layers; settling took bits of their weights, to stay exact in float32.
+        """
+        other = copy.copy(self)
+        other.weights = {**self.weights}
+        for layer in self.layers:
+            if layer.name in names:
+                found = self.weights[layer.name]
+                f = np.broadcast_to(live_frac(layer.kq.state(float_kernel(layer))), found.finest.shape)
+                axes = tuple(range(f.ndim - 1))
+                other.weights[layer.name] = capped(found, np.max(f, axis=axes, keepdims=True))
+        other._set_curvature(self.remaining)
         return other
 
     def _set_curvature(self, remaining: Mapping[str, np.ndarray]) -> None:

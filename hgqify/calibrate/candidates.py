@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hgqify.calibrate.placement import ceil_log2
-from hgqify.calibrate.widths import float_kernel
+from hgqify.calibrate.widths import float_kernel, live_frac
 from hgqify.fixed import span
 from hgqify.layers import QLinear
 from hgqify.quantizers import Quantizer
@@ -116,14 +116,28 @@ def weight_candidates(layer: QLinear, width: int) -> WeightCandidates:
         live = state.k + state.i + state.f > 0
         finest, i = np.where(live, state.f, 0), np.broadcast_to(state.i, weight.shape)
     else:
-        # Single weights: the finest LSB is that of their output channel, integer bits follow from the code.
-        largest = np.max(np.abs(weight), axis=tuple(range(weight.ndim - 1)), keepdims=True)
+        # Single weights: the finest LSB is that of their output channel, integer bits follow from the code;
+        # nothing is finer than what settling left of the channel, so that float32 stays exact.
+        axes = tuple(range(weight.ndim - 1))
+        largest = np.max(np.abs(weight), axis=axes, keepdims=True)
         i = np.broadcast_to(ceil_log2(largest), weight.shape)
-        finest = width - 1 - ceil_log2(largest)
-    finest = np.broadcast_to(finest, weight.shape)
-    error = np.empty((width + 1, *weight.shape), np.float32)
-    spans = np.empty((width + 1, *weight.shape), np.uint8)
-    for lost in range(width + 1):
+        settled = np.max(live_frac(layer.kq.state(weight)), axis=axes, keepdims=True)
+        finest = np.minimum(width - 1 - ceil_log2(largest), settled)
+    return _candidates(weight, np.broadcast_to(finest, weight.shape), i, width + 1, shared)
+
+
+def capped(found: WeightCandidates, finest: np.ndarray) -> WeightCandidates:
+    """As many candidates, none of them finer than ``finest`` fractional bits."""
+    finest = np.minimum(found.finest, finest)
+    return _candidates(found.weight, finest, found.i, len(found.error), found.shared)
+
+
+def _candidates(
+    weight: np.ndarray, finest: np.ndarray, i: np.ndarray, count: int, shared: tuple[int, ...]
+) -> WeightCandidates:
+    error = np.empty((count, *weight.shape), np.float32)
+    spans = np.empty((count, *weight.shape), np.uint8)
+    for lost in range(count):
         f = finest - lost
         codes = nearest_codes(weight, f, largest_code(i, f))
         error[lost] = (np.ldexp(codes, -f) - weight) ** 2
