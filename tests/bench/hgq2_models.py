@@ -6,8 +6,12 @@ biases); the comparison counts the multiplications of what it trained by our def
 """
 
 import math
+import pickle
+import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -15,31 +19,27 @@ import numpy as np
 from hgq.config import LayerConfigScope, QuantizerConfig, QuantizerConfigScope
 from hgq.layers import QAdd, QAveragePooling2D, QBatchNormalization, QConv2D, QDense
 from hgq.utils import trace_minmax
-from pareto_cases import Case, Data, accuracy
+from pareto_cases import CHECKPOINTS, Case, Data, accuracy
 
 from hgqify.graph import build, canonicalize, read
 from hgqify.layers import span, window_padding
 from hgqify.layers.ebops import conv_ebops
 
-CHECKPOINTS = 30
+CYCLES = 50  # of the learning rate, each a cosine from the highest to nothing; 0: a constant rate
 PRICES = (0.03, 10.0)  # beta times the EBOPs of uniform 8 bit, at first and at last
 BIAS_BITS = 12
 WIDTH = 8  # bits with sign that a start from the float model begins with
 
 
 class Batches(keras.utils.PyDataset):
-    """So many random batches, new ones in every epoch."""
+    """So many random batches, which follow from the seed and the epoch."""
 
-    def __init__(self, x: np.ndarray, y: np.ndarray, *, size: int, count: int, seed: int) -> None:
+    def __init__(self, x: np.ndarray, y: np.ndarray, *, size: int, count: int, seed: int, epoch: int) -> None:
         super().__init__()
-        self._x, self._y, self._shape = x, y, (count, size)
-        self._random = np.random.default_rng(seed)
-        self.on_epoch_end()
-
-    def on_epoch_end(self) -> None:
-        count, size = self._shape
-        rounds = math.ceil(count * size / len(self._x))
-        order = np.concatenate([self._random.permutation(len(self._x)) for _ in range(rounds)])
+        self._x, self._y = x, y
+        random = np.random.default_rng((seed, epoch))
+        rounds = math.ceil(count * size / len(x))
+        order = np.concatenate([random.permutation(len(x)) for _ in range(rounds)])
         self._chosen = order[: count * size].reshape(count, size)
 
     def __len__(self) -> int:
@@ -47,6 +47,33 @@ class Batches(keras.utils.PyDataset):
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         return self._x[self._chosen[index]], self._y[self._chosen[index]]
+
+
+@dataclass
+class Progress:
+    """Where a training stands, after so many checkpoints.
+
+    Attributes:
+        done: checkpoints that are behind it.
+        seconds: they took.
+        weights, optimizer: arrays of the model and of its optimizer.
+        best: by budget: validation accuracy, weights, exact and declared EBOPs.
+    """
+
+    done: int = 0
+    seconds: float = 0.0
+    weights: list[np.ndarray] = field(default_factory=list)
+    optimizer: list[np.ndarray] = field(default_factory=list)
+    best: dict[int, tuple[float, list[np.ndarray], int, int]] = field(default_factory=dict)
+
+    @classmethod
+    def kept(cls, path: Path) -> "Progress":
+        return pickle.loads(path.read_bytes()) if path.exists() else cls()
+
+    def keep(self, path: Path) -> None:
+        new = path.with_suffix(".new")
+        new.write_bytes(pickle.dumps(self))
+        new.replace(path)
 
 
 def train(
@@ -57,39 +84,46 @@ def train(
     *,
     seed: int,
     from_float: bool,
-    steps: int | None,
+    steps: int,
+    kept: Path,
 ) -> dict[int, dict[str, Any]]:
     """Train once, and judge the best checkpoint within each budget.
 
     Args:
         model: the float model.
-        data: its labelled splits train and select.
-        case: batch, learning rates and default number of steps.
+        data: its labelled splits train and validation.
+        case: batch and learning rates.
         budgets: most exact EBOPs, by name; the first is that of uniform 8 bit.
         seed: of the weights and batches.
         from_float: start from the float weights with batch normalizations folded, at 8 bits that hold
             weights and activations; else from random weights at HGQ2's own widths.
-        steps: gradient steps; None for the case's.
+        steps: gradient steps, a multiple of CHECKPOINTS.
+        kept: file in which the training stands at its last checkpoint, from which it goes on; removed in
+            the end.
 
     Returns:
         For each budget the fields of a point.
     """
-    start = time.monotonic()
     keras.utils.set_random_seed(seed)
-    steps = steps or case.steps
     start_model = _folded(model) if from_float else model
     quantized = hgq2_model(start_model, data.calib, case, from_float=from_float)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    quantized.compile(keras.optimizers.Adam(case.rates[from_float]), loss)
-    count = max(steps // CHECKPOINTS, 1)
-    epochs = steps // count
-    batches = Batches(*data.train, size=case.batch, count=count, seed=seed)
+    quantized.compile(keras.optimizers.Adam(learning_rate(case.rates[from_float], steps)), loss)
+    quantized.optimizer.build(quantized.trainable_variables)
+    progress = Progress.kept(kept)
+    if progress.done:
+        quantized.set_weights(progress.weights)
+        for variable, value in zip(quantized.optimizer.variables, progress.optimizer, strict=True):
+            variable.assign(value)
+    count = steps // CHECKPOINTS
     whole = next(iter(budgets.values()))
     low, high = (price / whole for price in PRICES)
-    best: dict[int, tuple[float, list[np.ndarray], int, int]] = {}
-    for epoch in range(epochs + 1):
+    best = progress.best
+    for epoch in range(progress.done, CHECKPOINTS + 1):
+        start = time.monotonic()
         if epoch:  # the start is a checkpoint too
-            _set_beta(quantized, low * (high / low) ** ((epoch - 1) / max(epochs - 1, 1)))
+            _set_beta(quantized, low * (high / low) ** ((epoch - 1) / (CHECKPOINTS - 1)))
+            batches = Batches(*data.train, size=case.batch, count=count, seed=seed, epoch=epoch)
             quantized.fit(batches, epochs=epoch, initial_epoch=epoch - 1, verbose=0)
         weights = quantized.get_weights()
         declared = int(trace_minmax(quantized, data.train[0][: case.traced], batch_size=256))
@@ -98,16 +132,32 @@ def train(
             if ebops <= budget and (part not in best or found >= best[part][0]):
                 best[part] = (found, quantized.get_weights(), ebops, declared)
         quantized.set_weights(weights)
-    seconds = round(time.monotonic() - start, 1)
+        optimizer = [np.asarray(variable) for variable in quantized.optimizer.variables]
+        seconds = progress.seconds + time.monotonic() - start
+        progress = Progress(epoch + 1, seconds, weights, optimizer, best)
+        progress.keep(kept)
+        print(
+            f"{kept.stem}: {epoch * count} of {steps} steps, {seconds:.0f} s,"
+            f" {ebops / whole:.3f} of 8 bit, validation {found:.2f}",
+            file=sys.stderr,
+            flush=True,
+        )
     figures: dict[int, dict[str, Any]] = {}
     for part in budgets:
-        figures[part] = {"steps": epochs * count, "seconds": seconds}
+        figures[part] = {"steps": steps, "seconds": round(progress.seconds, 1)}
         if part in best:
             _, weights, ebops, declared = best[part]
             quantized.set_weights(weights)
             judged = accuracy(quantized, data.test)
             figures[part] |= {"accuracy": judged, "ebops": ebops, "declared": declared}
     return figures
+
+
+def learning_rate(highest: float, steps: int) -> Any:
+    """Annealed over and over, as in HGQ2's published sweeps: each checkpoint ends a cycle."""
+    if not CYCLES:
+        return highest
+    return keras.optimizers.schedules.CosineDecayRestarts(highest, steps // CYCLES, t_mul=1.0, m_mul=1.0)
 
 
 def _folded(model: keras.Model) -> keras.Model:

@@ -10,6 +10,7 @@ import numpy as np
 from hgqify.calling import predict
 from hgqify.graph import load_model
 
+CHECKPOINTS = 50  # of one of HGQ2's trainings, evenly spaced
 Labelled = tuple[np.ndarray, np.ndarray]
 
 
@@ -18,8 +19,9 @@ class Data:
     """Splits of one data set; the test set is the same for every method.
 
     Attributes:
-        train, validation: labelled: for HGQ2, and for the float model that is trained here.
-        calib: unlabelled samples of ``train``, all that our conversion sees.
+        train: labelled: what HGQ2 and our fine-tuning learn from, and the float model that is trained here.
+        validation: labelled: on which HGQ2's checkpoints are chosen.
+        calib: unlabelled samples of ``train``, all that our allocation sees where nothing is fine-tuned.
         test: labelled, used by nobody but to judge.
     """
 
@@ -42,6 +44,8 @@ class Case:
             larger steps would destroy.
         traced: training samples that tell the integer bits of HGQ2's wrapping quantizers.
         input_bits: integer and fractional bits HGQ2's first quantizer starts with.
+        activations: granularities of activations our methods are run with; None: the default, one width per
+            tensor.
     """
 
     data: Callable[[Path], Data]
@@ -51,6 +55,7 @@ class Case:
     rates: tuple[float, float]
     traced: int = 1000
     input_bits: tuple[int, int] = (2, 6)
+    activations: tuple[str | None, ...] = (None,)
 
 
 def split(x: np.ndarray, y: np.ndarray, *, held_out: int, calib: int, test: Labelled) -> Data:
@@ -109,7 +114,13 @@ def stored(path: str) -> Callable[[Path, Data], keras.Model]:
 
 CASES = {
     "magic_gamma MLP": Case(
-        data=magic, model=magic_model, steps=6000, batch=256, rates=(3e-3, 3e-3), traced=10_000
+        data=magic,
+        model=magic_model,
+        steps=6000,
+        batch=256,
+        rates=(3e-3, 3e-3),
+        traced=10_000,
+        activations=(None, "element"),
     ),
     "MNIST CNN": Case(
         data=mnist, model=stored("mnist/cnn_moonflower.keras"), steps=1200, batch=32, rates=(6e-3, 4e-3)
