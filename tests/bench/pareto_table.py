@@ -180,12 +180,11 @@ def verdict(results: Results, sizes: Mapping[str, int]) -> str:
         tuned = [p for p in results.of(model, "fine-tuned") if p.steps == OURS]
         for (_, activations), group in _groups(tuned).items():
             for part in PARTS:
-                name = _title("fine-tuned", activations)
-                ours = Mean.of(name, [p for p in group if p.part == part])
+                ours = Mean.of("fine-tuned", [p for p in group if p.part == part])
                 found = [_longest(results, model, method, part) for method in TRAINED]
                 theirs = max((m for m in found if m), key=lambda m: m.accuracy, default=None)
                 missing = not any(results.of(model, method) for method in TRAINED)
-                cells = (model, "the same" if part == 1 else f"1/{part}")
+                cells = (_title(model, activations), "the same" if part == 1 else f"1/{part}")
                 cells += _judged(ours, theirs, size, missing=missing)
                 lines.append("| " + " | ".join(cells) + " |")
     return f"{VERDICT}\n\n" + "\n".join(lines) if len(lines) > 2 else ""
