@@ -98,11 +98,11 @@ def train(
         from_float: start from the float weights with batch normalizations folded, at 8 bits that hold
             weights and activations; else from random weights at HGQ2's own widths.
         steps: gradient steps, a multiple of CHECKPOINTS.
-        kept: file in which the training stands at its last checkpoint, from which it goes on; removed in
-            the end.
+        kept: file in which the training stands at its last checkpoint, from which it goes on. It is the
+            caller's to remove.
 
     Returns:
-        For each budget the fields of a point.
+        For each budget the fields of a point that were found.
     """
     keras.utils.set_random_seed(seed)
     start_model = _folded(model) if from_float else model
@@ -144,7 +144,7 @@ def train(
         )
     figures: dict[int, dict[str, Any]] = {}
     for part in budgets:
-        figures[part] = {"steps": steps, "seconds": round(progress.seconds, 1)}
+        figures[part] = {"seconds": round(progress.seconds, 1)}
         if part in best:
             _, weights, ebops, declared = best[part]
             quantized.set_weights(weights)
