@@ -25,8 +25,10 @@ from hgqify.graph import build, canonicalize, read
 from hgqify.layers import span, window_padding
 from hgqify.layers.ebops import conv_ebops
 
-CYCLES = 50  # of the learning rate, each a cosine from the highest to nothing; 0: a constant rate
-PRICES = (0.03, 10.0)  # beta times the EBOPs of uniform 8 bit, at first and at last
+LONG = 10_000  # steps
+# beta times the EBOPs of uniform 8 bit, at first and at last. What is short needs more to meet the smallest
+# budgets; what is long spends steps below them.
+PRICES = {False: (0.03, 10.0), True: (0.03, 3.0)}
 BIAS_BITS = 12
 WIDTH = 8  # bits with sign that a start from the float model begins with
 
@@ -108,7 +110,7 @@ def train(
     start_model = _folded(model) if from_float else model
     quantized = hgq2_model(start_model, data.calib, case, from_float=from_float)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    quantized.compile(keras.optimizers.Adam(learning_rate(case.rates[from_float], steps)), loss)
+    quantized.compile(keras.optimizers.Adam(_learning_rate(case, from_float, steps)), loss)
     quantized.optimizer.build(quantized.trainable_variables)
     progress = Progress.kept(kept)
     if progress.done:
@@ -117,14 +119,15 @@ def train(
             variable.assign(value)
     count = steps // CHECKPOINTS
     whole = next(iter(budgets.values()))
-    low, high = (price / whole for price in PRICES)
+    low, high = (price / whole for price in PRICES[steps >= LONG])
     best = progress.best
     for epoch in range(progress.done, CHECKPOINTS + 1):
         start = time.monotonic()
         if epoch:  # the start is a checkpoint too
             _set_beta(quantized, low * (high / low) ** ((epoch - 1) / (CHECKPOINTS - 1)))
             batches = Batches(*data.train, size=case.batch, count=count, seed=seed, epoch=epoch)
-            quantized.fit(batches, epochs=epoch, initial_epoch=epoch - 1, verbose=0)
+            # Unshuffled: they are random already, and Keras' order would not be the same when a training goes on.
+            quantized.fit(batches, epochs=epoch, initial_epoch=epoch - 1, shuffle=False, verbose=0)
         weights = quantized.get_weights()
         declared = int(trace_minmax(quantized, data.train[0][: case.traced], batch_size=256))
         ebops, found = exact_ebops(quantized), accuracy(quantized, data.validation)
@@ -153,11 +156,10 @@ def train(
     return figures
 
 
-def learning_rate(highest: float, steps: int) -> Any:
-    """Annealed over and over, as in HGQ2's published sweeps: each checkpoint ends a cycle."""
-    if not CYCLES:
-        return highest
-    return keras.optimizers.schedules.CosineDecayRestarts(highest, steps // CYCLES, t_mul=1.0, m_mul=1.0)
+def _learning_rate(case: Case, from_float: bool, steps: int) -> Any:
+    """Constant as in HGQ2's example, or annealed as in its published sweeps, to nothing at every checkpoint."""
+    rate, decay = case.rates[from_float], keras.optimizers.schedules.CosineDecayRestarts
+    return decay(rate, steps // CHECKPOINTS, t_mul=1.0, m_mul=1.0) if case.annealed else rate
 
 
 def _folded(model: keras.Model) -> keras.Model:

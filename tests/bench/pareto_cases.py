@@ -42,6 +42,7 @@ class Case:
         batch: samples of one step.
         rates: of HGQ2's Adam, for weights and widths alike, from scratch and from the float weights, which
             larger steps would destroy.
+        annealed: whether the rates fall to nothing at every checkpoint of HGQ2, along a cosine; else constant.
         traced: training samples that tell the integer bits of HGQ2's wrapping quantizers.
         input_bits: integer and fractional bits HGQ2's first quantizer starts with.
         activations: granularities of activations our methods are run with; None: the default, one width per
@@ -53,6 +54,7 @@ class Case:
     steps: int
     batch: int
     rates: tuple[float, float]
+    annealed: bool = False
     traced: int = 1000
     input_bits: tuple[int, int] = (2, 6)
     activations: tuple[str | None, ...] = (None,)
