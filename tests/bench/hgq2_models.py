@@ -126,7 +126,7 @@ def train(
         if epoch:  # the start is a checkpoint too
             _set_beta(quantized, low * (high / low) ** ((epoch - 1) / (CHECKPOINTS - 1)))
             batches = Batches(*data.train, size=case.batch, count=count, seed=seed, epoch=epoch)
-            # Unshuffled: they are random already, and Keras' order would not be the same when a training goes on.
+            # Random already; Keras' own order would differ when a training goes on.
             quantized.fit(batches, epochs=epoch, initial_epoch=epoch - 1, shuffle=False, verbose=0)
         weights = quantized.get_weights()
         declared = int(trace_minmax(quantized, data.train[0][: case.traced], batch_size=256))
@@ -157,7 +157,7 @@ def train(
 
 
 def _learning_rate(case: Case, from_float: bool, steps: int) -> Any:
-    """Constant as in HGQ2's example, or annealed as in its published sweeps, to nothing at every checkpoint."""
+    """Constant as in HGQ2's example, or in cosine cycles as in its published sweeps, one a checkpoint."""
     rate, decay = case.rates[from_float], keras.optimizers.schedules.CosineDecayRestarts
     return decay(rate, steps // CHECKPOINTS, t_mul=1.0, m_mul=1.0) if case.annealed else rate
 

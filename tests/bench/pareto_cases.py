@@ -42,7 +42,7 @@ class Case:
         batch: samples of one step.
         rates: of HGQ2's Adam, for weights and widths alike, from scratch and from the float weights, which
             larger steps would destroy.
-        annealed: whether the rates fall to nothing at every checkpoint of HGQ2, along a cosine; else constant.
+        annealed: whether these rates fall to nothing, along a cosine, before every checkpoint of HGQ2.
         traced: training samples that tell the integer bits of HGQ2's wrapping quantizers.
         input_bits: integer and fractional bits HGQ2's first quantizer starts with.
         activations: granularities of activations our methods are run with; None: the default, one width per
