@@ -125,7 +125,12 @@ CASES = {
         activations=(None, "element"),
     ),
     "MNIST CNN": Case(
-        data=mnist, model=stored("mnist/cnn_moonflower.keras"), steps=1200, batch=32, rates=(6e-3, 4e-3)
+        data=mnist,
+        model=stored("mnist/cnn_moonflower.keras"),
+        steps=1200,
+        batch=32,
+        rates=(6e-3, 4e-3),
+        annealed=True,
     ),
     "DS-CNN": Case(
         data=keywords,
@@ -133,6 +138,7 @@ CASES = {
         steps=600,
         batch=32,
         rates=(6e-3, 4e-3),
+        annealed=True,
         input_bits=(7, 1),
     ),
     "ResNet-8": Case(
@@ -141,6 +147,7 @@ CASES = {
         steps=300,
         batch=32,
         rates=(6e-3, 4e-3),
+        annealed=True,
         input_bits=(8, 0),
     ),
 }
