@@ -32,7 +32,7 @@ hold weights and activations. Activations have one width per tensor, but for HGQ
 element, as in the rows of ours that say so. Rates, their schedule and the prices were chosen on validation
 samples: for magic_gamma, at 10,000 steps, a constant rate was as good as a cosine cycle before every
 checkpoint and better than ten cycles or one, and a last price of 3 better than 10, which is left to short
-trainings; for MNIST, at 2,000 from float, the cycles were better, and the DS-CNN and ResNet-8 have them too.
+trainings; for MNIST, at 2,000 steps, the cycles were better, and the DS-CNN and ResNet-8 have them too.
 The default lengths are short (1,200 steps are not even one pass over MNIST); HGQ2's authors train many times
 longer still."""
 
