@@ -108,9 +108,9 @@ def compute(
             settings = {"samples": data.calib, "finetune_steps": 0, **widths}
         else:
             settings = {"samples": data.calib, "target_ebops": results.budget(name) // (wanted.part or 1)}
+            settings["finetune_steps"] = wanted.steps  # said for none too: the library's default may be some
         if method == "fine-tuned":
-            samples, labels = data.train
-            settings |= {"samples": samples, "labels": labels, "finetune_steps": wanted.steps}
+            settings["samples"], settings["labels"] = data.train
         results.add(convert_point(wanted, model, data, **settings))
 
 
