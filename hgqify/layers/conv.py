@@ -47,7 +47,7 @@ class _QConv(QLinear):
 
     def _met_by_kernel(self, x: Any) -> Any:
         """(*window, channels)."""
-        met = ops.squeeze(x, axis=0)
+        met: Any = ops.squeeze(x, axis=0)
         if self.data_format == "channels_first":
             met = ops.moveaxis(met, 0, -1)
         spatial = met.shape[:-1]
@@ -55,7 +55,8 @@ class _QConv(QLinear):
         axes = zip(spatial, self.kernel_size, self.strides, self.dilation_rate, pads, strict=True)
         for axis, sizes in enumerate(axes):
             meets = positions_met(*sizes).astype(np.float32)
-            met = ops.moveaxis(ops.tensordot(meets, met, axes=((1,), (axis,))), 0, axis)
+            contracted: Any = ((1,), (axis,))  # Keras declares a number
+            met = ops.moveaxis(ops.tensordot(meets, met, axes=contracted), 0, axis)
         return met
 
     def count_ebops(self, bits: np.ndarray, kernel_span: np.ndarray) -> int:

@@ -37,8 +37,9 @@ def span_in_graph(values: Any) -> Any:
     pattern: Any = ops.view(ops.cast(ops.stop_gradient(values), "float32"), dtype="int32")
     mantissa: Any = ops.bitwise_or(ops.bitwise_and(pattern, 0x7FFFFF), 0x800000)
     # The lowest bit set, 2**t as a float, has the exponent 127 + t; 24 bits less t are the span.
-    lowest = ops.view(ops.cast(ops.bitwise_and(mantissa, -mantissa), "float32"), dtype="int32")
-    bits = (24 + 127) - ops.right_shift(lowest, 23)
+    lowest: Any = ops.view(ops.cast(ops.bitwise_and(mantissa, -mantissa), "float32"), dtype="int32")
+    exponent: Any = ops.right_shift(lowest, 23)
+    bits = (24 + 127) - exponent
     return ops.where(ops.equal(values, 0), 0, bits)
 
 

@@ -100,7 +100,7 @@ class QLinear(QLayer):
         """
         if self._is_off(self.iq, self.kq) or None in self.data_shape:
             return None
-        kernel = ops.convert_to_tensor(self.kernel)
+        kernel: Any = ops.convert_to_tensor(self.kernel)
         quantized = self.kq(kernel, training=False)
         declared = ops.broadcast_to(self.kq.bits(kernel, quantized), kernel.shape)
         # Integers are summed fast, in any order.

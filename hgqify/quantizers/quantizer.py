@@ -21,11 +21,11 @@ from hgqify.quantizers.widths import (
     bits_in_use,
     checked,
     clipped,
+    derived_bits,
     fraction_in_use,
     fraction_of_constant,
     known,
     known_widths,
-    magnitude_bits,
     track,
 )
 
@@ -188,7 +188,7 @@ class Quantizer(keras.layers.Layer):
             f = self._derived_f(x, mode, None)
             if quantized is None:
                 quantized = active_kernel()(x, None, None, ops.stop_gradient(f), mode, None)
-            total = magnitude_bits(quantized, self.shared_axes) + f
+            total = derived_bits(quantized, f, self.shared_axes)
         elif self.config.q_type is QType.KBI:
             total = bits_in_use(self.config, self.b)
         else:

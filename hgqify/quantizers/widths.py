@@ -71,6 +71,15 @@ def magnitude_bits(rounded: Any, axes: tuple[int, ...]) -> Any:
     return ops.cast(integer_bits(ops.zeros_like(largest), largest, True), "float32")
 
 
+def derived_bits(quantized: Any, f: Any, axes: tuple[int, ...]) -> Any:
+    """max(i + f, 0) with the i of the largest magnitude over the shared axes; differentiable in f.
+
+    A value that is not 0 is an LSB at least, so that i + f >= 1: the gradient asks for no exponent.
+    """
+    alive = ops.any(ops.not_equal(ops.stop_gradient(quantized), 0), axis=axes, keepdims=True)
+    return ops.where(alive, magnitude_bits(quantized, axes) + f, 0.0)
+
+
 def fraction_of_constant(
     config: QuantizerConfig, f: Any, x: Any, axes: tuple[int, ...], mode: Rounding, noise: Any
 ) -> Any:

@@ -11,8 +11,8 @@ mean anything; the machine may be busy. The first batch of figures is thrown awa
 - trained: a width for every weight (kif: one trained tensor of widths per kernel) and integer and
   fractional bits for every element (or tensor) of the activations (kif SAT), all trained; EBOPs in the loss.
 - frozen: the same formats, none of them trained, and no EBOPs in the loss.
-- HGQ2: the defaults of its pages (weights kbi SAT_SYM, activations kif WRAP) at the same granularity, EBOPs in
-  the loss; only where `hgq` can be imported.
+- HGQ2: the defaults of its pages (weights kbi SAT_SYM, activations kif WRAP) at the same granularity, EBOPs
+  in the loss; only where `hgq` can be imported.
 
 Peak memory is what the compiled step needs at once: arguments, results and temporaries, as XLA plans them.
 """
