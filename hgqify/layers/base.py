@@ -216,8 +216,3 @@ class QLayer(keras.layers.Layer):
         if isinstance(getattr(self, "activation", None), Activation):
             config.update(self.activation.get_config())
         return config
-
-
-def declared_with_exact_span(declared: Any, exact: Any) -> Any:
-    """``exact`` as value, the gradient of ``declared``."""
-    return declared + ops.stop_gradient(exact - declared)

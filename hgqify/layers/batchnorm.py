@@ -9,10 +9,10 @@ import numpy as np
 from keras import ops
 
 from hgqify.errors import PrecisionError, RuleError
-from hgqify.layers.base import Conf, QLayer, declared_with_exact_span
+from hgqify.layers.base import Conf, QLayer
 from hgqify.layers.derived import Derived
 from hgqify.layers.ebops import span, span_in_graph
-from hgqify.quantizers import Place, resolve
+from hgqify.quantizers import Place, resolve, straight_through
 
 
 @keras.saving.register_keras_serializable("hgqify")
@@ -156,8 +156,9 @@ class QBatchNormalization(QLayer, keras.layers.BatchNormalization):
             return None
         scale, _ = self._scale_shift(self._sources(self.moving_mean, self.moving_variance))
         scale: Any = ops.stop_gradient(scale)
-        exact = span_in_graph(self.kq(scale, training=False))
-        bits = declared_with_exact_span(ops.broadcast_to(self.kq.bits(scale), scale.shape), exact)
+        quantized = self.kq(scale, training=False)
+        declared = ops.broadcast_to(self.kq.bits(scale, quantized), scale.shape)
+        bits = straight_through(ops.cast(span_in_graph(quantized), "float32"), declared)
         shape = [-1 if a == self._data_axis + 1 else 1 for a in range(len(self._shape) + 1)]
         return ops.sum(self._input_bits_in_graph(0, self._shape) * ops.reshape(bits, shape))
 

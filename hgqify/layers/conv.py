@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from hgqify.layers.ebops import conv_ebops
+from hgqify.layers.ebops import conv_ebops, positions_met
 from hgqify.layers.linear import QLinear
 from hgqify.layers.windows import window_padding
 
@@ -34,6 +34,30 @@ class _QConv(QLinear):
             dilation_rate=self.dilation_rate,
             data_format=self.data_format,
         )
+
+    def _over_filters(self, kernel: Any) -> Any:
+        """(*window, channels)."""
+        *window, inputs, filters = kernel.shape
+        groups = self._groups(inputs)
+        if groups == 1:
+            return ops.sum(kernel, axis=-1)
+        # Filters are ordered group by group, and so are channels.
+        split: Any = ops.sum(ops.reshape(kernel, (*window, inputs, groups, filters // groups)), axis=-1)
+        return ops.reshape(ops.swapaxes(split, -1, -2), (*window, inputs * groups))
+
+    def _met_by_kernel(self, x: Any) -> Any:
+        """(*window, channels)."""
+        met: Any = ops.squeeze(x, axis=0)
+        if self.data_format == "channels_first":
+            met = ops.moveaxis(met, 0, -1)
+        spatial = met.shape[:-1]
+        pads = window_padding(spatial, self.kernel_size, self.strides, self.dilation_rate, self.padding)
+        axes = zip(spatial, self.kernel_size, self.strides, self.dilation_rate, pads, strict=True)
+        for axis, sizes in enumerate(axes):
+            meets = positions_met(*sizes).astype(np.float32)
+            contracted: Any = ((1,), (axis,))  # Keras declares a number
+            met = ops.moveaxis(ops.tensordot(meets, met, axes=contracted), 0, axis)
+        return met
 
     def count_ebops(self, bits: np.ndarray, kernel_span: np.ndarray) -> int:
         if self.data_format == "channels_first":
@@ -69,6 +93,9 @@ class _QDepthwise(_QConv):
 
     def _groups(self, channels: int) -> int:
         return channels
+
+    def _over_filters(self, kernel: Any) -> Any:
+        return ops.sum(kernel, axis=-1)
 
     def count_ebops(self, bits: np.ndarray, kernel_span: np.ndarray) -> int:
         # As a grouped convolution: one input channel per group, filters ordered group by group.

@@ -27,5 +27,11 @@ class QDense(QLinear, keras.layers.Dense):
     def apply_linear(self, x: Any, kernel: Any) -> Any:
         return ops.matmul(x, kernel)
 
+    def _over_filters(self, kernel: Any) -> Any:
+        return ops.sum(kernel, axis=-1)
+
+    def _met_by_kernel(self, x: Any) -> Any:
+        return ops.sum(x, axis=tuple(range(len(x.shape) - 1)))
+
     def count_ebops(self, bits: np.ndarray, kernel_span: np.ndarray) -> int:
         return int(bits.reshape(-1, bits.shape[-1]).sum(axis=0) @ kernel_span.sum(axis=1))

@@ -33,17 +33,30 @@ def span(values: np.ndarray) -> np.ndarray:
 
 
 def span_in_graph(values: Any) -> Any:
-    """`span` of normal float32 tensors with Keras operations, as float32; carries no gradient."""
-    pattern = ops.view(ops.cast(ops.stop_gradient(values), "float32"), dtype="int32")
-    mantissa = ops.bitwise_or(ops.bitwise_and(pattern, 0x7FFFFF), 0x800000)
-    zeros: Any = ops.zeros_like(mantissa)
-    # Trailing zeros by bisection: the mantissa has 24 bits and at least the top one is set.
-    for step in (16, 8, 4, 2, 1):
-        empty = ops.equal(ops.bitwise_and(mantissa, (1 << step) - 1), 0)
-        zeros = zeros + ops.where(empty, step, 0)
-        mantissa = ops.where(empty, ops.right_shift(mantissa, step), mantissa)
-    bits = ops.cast(24 - zeros, "float32")
-    return ops.where(ops.equal(values, 0), ops.zeros_like(bits), bits)
+    """`span` of normal float32 tensors with Keras operations, as int32; carries no gradient."""
+    pattern: Any = ops.view(ops.cast(ops.stop_gradient(values), "float32"), dtype="int32")
+    mantissa: Any = ops.bitwise_or(ops.bitwise_and(pattern, 0x7FFFFF), 0x800000)
+    # The lowest bit set, 2**t as a float, has the exponent 127 + t; 24 bits less t are the span.
+    lowest: Any = ops.view(ops.cast(ops.bitwise_and(mantissa, -mantissa), "float32"), dtype="int32")
+    exponent: Any = ops.right_shift(lowest, 23)
+    bits = (24 + 127) - exponent
+    return ops.where(ops.equal(values, 0), 0, bits)
+
+
+def positions_met(
+    inputs: int, window: int, stride: int, dilation: int, padding: tuple[int, int]
+) -> np.ndarray:
+    """Which inputs along an axis meet which offset of a window somewhere: (window, inputs), 0 or 1.
+
+    Args:
+        inputs: size of the axis.
+        window, stride, dilation: of the convolution along it.
+        padding: zeros (before, after).
+    """
+    outputs = (inputs + sum(padding) - dilation * (window - 1) - 1) // stride + 1
+    offset, position = np.ogrid[:window, :outputs]
+    place = position * stride + offset * dilation - padding[0]
+    return np.any(place[:, :, None] == np.arange(inputs), axis=1)
 
 
 def conv_ebops(

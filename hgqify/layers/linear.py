@@ -11,9 +11,9 @@ from keras import ops
 
 from hgqify.errors import PrecisionError
 from hgqify.layers.activations import Activation, get_activation, require_exact
-from hgqify.layers.base import Conf, QLayer, declared_with_exact_span, full_float32
+from hgqify.layers.base import Conf, QLayer, full_float32
 from hgqify.layers.ebops import span, span_in_graph
-from hgqify.quantizers import Place, resolve
+from hgqify.quantizers import Place, resolve, straight_through
 
 
 class QLinear(QLayer):
@@ -94,14 +94,31 @@ class QLinear(QLayer):
         return weights
 
     def ebops_value(self) -> Any:
-        """See `QLayer.ebops_value`: the layer's own operation on bits instead of values."""
+        """See `QLayer.ebops_value`.
+
+        A sum of products factors: every kernel element meets the same inputs whichever filter it belongs to.
+        """
         if self._is_off(self.iq, self.kq) or None in self.data_shape:
             return None
-        kernel = self.kernel
-        bits = self.kq.bits(kernel)
-        exact = span_in_graph(self.kq(kernel, training=False))
-        kernel_bits = declared_with_exact_span(ops.broadcast_to(bits, kernel.shape), exact)
-        return ops.sum(self.apply_linear(self._input_bits_in_graph(0, self.data_shape), kernel_bits))
+        kernel: Any = ops.convert_to_tensor(self.kernel)
+        quantized = self.kq(kernel, training=False)
+        declared = ops.broadcast_to(self.kq.bits(kernel, quantized), kernel.shape)
+        # Integers are summed fast, in any order.
+        exact = ops.cast(self._over_filters(span_in_graph(quantized)), "float32")
+        bits = straight_through(exact, self._over_filters(declared))
+        with full_float32():
+            met = self._met_by_kernel(self._input_bits_in_graph(0, self.data_shape))
+            return ops.sum(met * bits)
+
+    def _over_filters(self, kernel: Any) -> Any:
+        """A tensor like the kernel, summed over the filters that see the same input channel."""
+        raise NotImplementedError
+
+    def _met_by_kernel(self, x: Any) -> Any:
+        """A tensor like one input sample (1, ...), summed over the positions at which a kernel element meets
+        it; shaped as `_over_filters` gives.
+        """
+        raise NotImplementedError
 
     def ebops(self) -> int:
         """Exact EBOPs of one inference."""

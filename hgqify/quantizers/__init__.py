@@ -5,12 +5,13 @@ Layer
 Settings
     QuantizerConfig, QuantizerConfigScope, resolve, QType, Place; limits MAX_BITS, EXPONENT_LIMIT
 Helpers
-    ste_round (rounding with the gradient of the identity), int_bits and rounds_negative (NumPy: integer
-    bits and sign a range needs), pow2 (exact 2.0**n)
+    straight_through (one value, another's gradient), ste_round (rounding with the gradient of the
+    identity), int_bits and rounds_negative (NumPy: integer bits and sign a range needs), pow2 (exact 2.0**n)
 """
 
 from hgqify.quantizers.config import EXPONENT_LIMIT, MAX_BITS, QuantizerConfig, resolve
-from hgqify.quantizers.float_bits import pow2, ste_round
+from hgqify.quantizers.float_bits import pow2
+from hgqify.quantizers.kernel import ste_round, straight_through
 from hgqify.quantizers.kinds import Place, QType
 from hgqify.quantizers.quantizer import Quantizer
 from hgqify.quantizers.ranges import int_bits, rounds_negative
@@ -31,4 +32,5 @@ __all__ = [
     "resolve",
     "rounds_negative",
     "ste_round",
+    "straight_through",
 ]

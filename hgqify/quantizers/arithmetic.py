@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import keras
 
 from hgqify.fixed import Overflow, Rounding
-from hgqify.quantizers.float_bits import is_negative, layout, pow2_like, to_int
+from hgqify.quantizers.float_bits import is_negative, layout, pow2_like
 
 ops: Any = keras.ops  # typed as if every operation could return None
 
@@ -26,14 +26,11 @@ class Quantized(NamedTuple):
 
     Attributes:
         value: the quantized tensor.
-        on_grid: the tensor rounded but not yet overflowed; ``value`` itself unless the mode wraps.
-        side: 1 where the value was clipped at the upper bound, -1 at the lower, else 0 (int8);
-            None for modes that do not saturate.
+        rounded: the tensor rounded but not yet overflowed, infinite where that is too large for a float.
     """
 
     value: Any
-    on_grid: Any
-    side: Any
+    rounded: Any
 
 
 def quantize(
@@ -49,29 +46,25 @@ def quantize(
         overflow: the overflow mode; None to round only, to a format wide enough for anything.
         noise: uniform numbers in [0, 1) of the shape of ``x``, for stochastic rounding.
     """
-    fraction = to_int(f)
-    lsb = pow2_like(-fraction, x)
-    u = x * pow2_like(fraction, x)
+    lsb = pow2_like(-f, x)
+    u = x * pow2_like(f, x)
     code = _round(x, u, rounding, noise)
     if overflow is None:
         grid = _on_grid(x, u, code, lsb)
-        return Quantized(grid, grid, None)
-    b = to_int(i) + fraction
-    sign = to_int(k)
+        return Quantized(grid, grid)
     if overflow.saturates:
-        low, high = _bounds(sign, b, overflow, x)
-        side = ops.cast(code > high, "int8") - ops.cast(code < low, "int8")
-        value = _plus_zero(ops.clip(code, low, high)) * lsb
-        return Quantized(value, value, side)
+        rounded = code * lsb
+        return Quantized(ops.clip(rounded, *_bounds(k, i, lsb, overflow)), rounded)
+    b = i + f
     grid = _on_grid(x, u, code, lsb)
     code = ops.where(ops.abs(code) < _WHOLE_PERIODS, code, 0.0)
     wrap = _wrap if overflow is Overflow.WRAP else _wrap_sm
-    wrapped = ops.where(sign + b > 0, wrap(code, u, sign, ops.maximum(b, 0)), 0.0)
-    return Quantized(_plus_zero(wrapped) * lsb, grid, None)
+    wrapped = ops.where(k + b > 0, wrap(code, u, k, ops.maximum(b, 0.0)), 0.0)
+    return Quantized(_plus_zero(wrapped) * lsb, grid)
 
 
 def width_gradients(
-    x: Any, on_grid: Any, side: Any, k: Any, i: Any, f: Any, overflow: Overflow | None
+    x: Any, value: Any, rounded: Any, k: Any, i: Any, f: Any, overflow: Overflow | None
 ) -> tuple[Any, Any, Any]:
     """Factors (d value / d x, d value / d i, d value / d f) of the straight-through gradient.
 
@@ -89,22 +82,21 @@ def width_gradients(
     row with q the rounded value before wrapping, and i has no gradient. An element counts as saturated
     where its *rounded* value lies outside the range. None stands for the constant 1 or 0.
     """
-    error = LN2 * (x - on_grid)
-    if side is None:
+    error = LN2 * (x - rounded)
+    if overflow is None or not overflow.saturates:
         return None, None, error
-    inside = ops.equal(side, 0)
-    above = side > 0
-    bound = LN2 * pow2_like(to_int(i), x)
-    step = LN2 * pow2_like(-to_int(f), x)
-    low_step = -k * step if overflow is Overflow.SAT_SYM else ops.zeros_like(k * step)
-    di = ops.where(inside, 0.0, ops.where(above, bound, -k * bound))
-    df = ops.where(inside, error, ops.where(above, step, low_step))
-    return ops.cast(inside, x.dtype), di, df
+    above, below = rounded > value, rounded < value
+    bound, step = LN2 * pow2_like(i, x), LN2 * pow2_like(-f, x)
+    low_step = -k * step if overflow is Overflow.SAT_SYM else 0.0
+    di = ops.where(above, bound, ops.where(below, -k * bound, 0.0))
+    df = ops.where(above, step, ops.where(below, low_step, error))
+    return ops.cast(ops.equal(rounded, value), x.dtype), di, df
 
 
 def _round(x: Any, u: Any, rounding: Rounding, noise: Any) -> Any:
-    """Integer code of u = x * 2**f. Differences u - floor(u) may round, but monotonically, so comparing
-    them with "at least 1/2" is exact; where "more than 1/2" is asked, |u| is used, whose fraction is exact.
+    """Integer code of u = x * 2**f, never -0.0. Differences u - floor(u) may round, but monotonically, so
+    comparing them with "at least 1/2" is exact; where "more than 1/2" is asked, |u| is used, whose fraction
+    is exact.
     """
     if rounding.is_stochastic:
         floor = ops.floor(u)
@@ -113,13 +105,13 @@ def _round(x: Any, u: Any, rounding: Rounding, noise: Any) -> Any:
         case Rounding.TRN:
             # Of a tiny negative x the product may flush to zero, whose floor is not -1.
             u = ops.where(ops.logical_and(is_negative(x), u > -_TINY), -_TINY, u)
-            return ops.floor(u)
+            return _plus_zero(ops.floor(u))
         case Rounding.RND:
             return _nearest_up(u)
         case Rounding.RND_MIN_INF:
-            return -_nearest_up(-u)
+            return _plus_zero(-_nearest_up(-u))
         case Rounding.RND_CONV:
-            return ops.round(u)
+            return _plus_zero(ops.round(u))
         case Rounding.TRN_ZERO:
             magnitude = ops.floor(ops.abs(u))
         case Rounding.RND_INF:
@@ -128,11 +120,11 @@ def _round(x: Any, u: Any, rounding: Rounding, noise: Any) -> Any:
             size = ops.abs(u)
             floor = ops.floor(size)
             magnitude = floor + ops.cast(size - floor > 0.5, u.dtype)
-    return ops.where(u < 0, -magnitude, magnitude)
+    return _plus_zero(ops.where(u < 0, -magnitude, magnitude))
 
 
 def _nearest_up(u: Any) -> Any:
-    # floor(u + 1/2) is wrong: 0.49999997 + 0.5 is 1 in float32.
+    # floor(u + 1/2) is wrong: 0.49999997 + 0.5 is 1 in float32. The sum is never -0.0, as -0.0 + 0.0 is 0.0.
     floor = ops.floor(u)
     return floor + ops.cast(u - floor >= 0.5, u.dtype)
 
@@ -144,16 +136,16 @@ def _plus_zero(code: Any) -> Any:
 
 def _on_grid(x: Any, u: Any, code: Any, lsb: Any) -> Any:
     """The rounded value; large values are on the grid already, and their code may be infinite."""
-    return ops.where(ops.abs(u) < layout(x).whole, _plus_zero(code) * lsb, x)
+    return ops.where(ops.abs(u) < layout(x).whole, code * lsb, x)
 
 
-def _bounds(sign: Any, b: Any, overflow: Overflow, x: Any) -> tuple[Any, Any]:
-    """Lowest and highest code, in the floats of ``x``; both 0 where k + b <= 0."""
-    span = pow2_like(ops.maximum(b, 0), x)
-    high = span - 1.0
+def _bounds(k: Any, i: Any, lsb: Any, overflow: Overflow) -> tuple[Any, Any]:
+    """Lowest and highest value, in the floats of ``lsb``; both 0 where k + i + f <= 0."""
+    span = pow2_like(i, lsb)
+    high = ops.maximum(span - lsb, 0.0)
     # One bit with a sign holds {-1, 0} under SAT_SYM too, as ap_fixed<1, I> does.
-    symmetric = ops.where(b > 0, high, span) if overflow is Overflow.SAT_SYM else span
-    return ops.where(ops.logical_and(sign > 0, b >= 0), -symmetric, 0.0), high
+    reach = ops.where(high > 0, high, span) if overflow is Overflow.SAT_SYM else span
+    return ops.where(ops.logical_and(k > 0, span >= lsb), -reach, 0.0), high
 
 
 def _wrap(code: Any, u: Any, sign: Any, b: Any) -> Any:
@@ -176,7 +168,7 @@ def _wrap_sm(code: Any, u: Any, sign: Any, b: Any) -> Any:
     top = _is_odd(blocks)
     # The bit above the width is taken before the rounding carry.
     floor = ops.floor(ops.where(ops.abs(u) < _WHOLE_PERIODS, u, 0.0))
-    deleted = _is_odd(ops.floor(floor * pow2_like(-(b + 1), code)))
+    deleted = _is_odd(ops.floor(floor * pow2_like(-(b + 1.0), code)))
     mirrored = (span - low_bits) - 1.0
     magnitude = ops.where(ops.equal(deleted, top), low_bits, mirrored)
     wrapped = magnitude - ops.where(deleted, span, 0.0)

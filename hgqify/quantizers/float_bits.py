@@ -37,24 +37,6 @@ def layout(x: Any) -> Layout:
     return _LAYOUTS[keras.backend.standardize_dtype(x.dtype)]
 
 
-def ste(value: Any, through: Any) -> Any:
-    """``value`` going forward, exactly; the gradient of ``through`` going back (straight-through).
-
-    The forward value is value + 0, since a - a = 0 exactly; the usual a + (value - a) need not be.
-    """
-    return ops.stop_gradient(value) + (through - ops.stop_gradient(through))
-
-
-def ste_round(x: Any) -> Any:
-    """Nearest integer (ties to even) with the gradient of the identity."""
-    return ste(ops.round(x), x)
-
-
-def to_int(x: Any) -> Any:
-    """Nearest integer as int32, without gradient."""
-    return ops.cast(ops.round(ops.stop_gradient(x)), "int32")
-
-
 def pow2(n: Any, dtype: str = "float32") -> Any:
     """2.0**n, exactly, for int32 n from -126 to 127 (float64: -1022 to 1023); beyond, the nearer end."""
     form = _LAYOUTS[dtype]
@@ -63,8 +45,14 @@ def pow2(n: Any, dtype: str = "float32") -> Any:
 
 
 def pow2_like(n: Any, x: Any) -> Any:
-    """2.0**n in the floats of ``x``."""
-    return pow2(n, keras.backend.standardize_dtype(x.dtype))
+    """2.0**n in the floats of ``x``, exactly, for a float tensor n of integers as `pow2` takes them.
+
+    Two operations: the sum has n + bias in the lowest bits of its mantissa, and the shift moves them to the
+    exponent and everything else out.
+    """
+    form, dtype = layout(x), keras.backend.standardize_dtype(x.dtype)
+    biased = ops.cast(n, dtype) + (2.0**form.mantissa_bits + form.bias)
+    return ops.view(ops.left_shift(ops.view(biased, form.integers), form.mantissa_bits), dtype)
 
 
 def exponent(x: Any) -> Any:

@@ -30,15 +30,15 @@ def _forward(
     rounding: Rounding, overflow: Overflow | None, x: Any, k: Any, i: Any, f: Any, noise: Any
 ) -> tuple[Any, Any]:
     result = quantize(x, k, i, f, rounding, overflow, noise)
-    return result.value, (x, result.on_grid, result.side, k, i, f, noise)
+    return result.value, (x, result.value, result.rounded, k, i, f, noise)
 
 
 def _backward(
     rounding: Rounding, overflow: Overflow | None, residuals: Any, gradient: Any
 ) -> tuple[Any, ...]:
     del rounding
-    x, on_grid, side, k, i, f, noise = residuals
-    dx, di, df = width_gradients(x, on_grid, side, k, i, f, overflow)
+    x, value, rounded, k, i, f, noise = residuals
+    dx, di, df = width_gradients(x, value, rounded, k, i, f, overflow)
     return (
         _reduced(gradient if dx is None else gradient * dx, x),
         None if k is None else jnp.zeros_like(k),
@@ -57,6 +57,19 @@ def _reduced(gradient: Any, operand: Any) -> Any:
     )
     return jnp.reshape(jnp.sum(gradient, axis=axes), shape) if axes else gradient
 
+
+@jax.custom_vjp
+def jax_straight_through(value: Any, through: Any) -> Any:
+    """See :func:`hgqify.quantizers.kernel.straight_through`; costs no operation, and what only ``through``
+    needed going forward is never computed.
+    """
+    del through
+    return value
+
+
+jax_straight_through.defvjp(
+    lambda value, through: (value, None), lambda _, gradient: (jnp.zeros_like(gradient), gradient)
+)
 
 _kernel.defvjp(_forward, _backward)
 

@@ -1,4 +1,4 @@
-"""The kernel of the active Keras backend."""
+"""The kernel of the active Keras backend, and straight-through gradients."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,3 +19,19 @@ def active_kernel() -> Callable[..., Any]:
     from hgqify.quantizers.ops_kernel import ops_kernel
 
     return ops_kernel
+
+
+def straight_through(value: Any, through: Any) -> Any:
+    """``value`` going forward, exactly; the gradient of ``through``, of the same shape, going back."""
+    if keras.backend.backend() == "jax":
+        from hgqify.quantizers.jax_kernel import jax_straight_through
+
+        return jax_straight_through(keras.ops.stop_gradient(value), through)
+    from hgqify.quantizers.ops_kernel import ops_straight_through
+
+    return ops_straight_through(value, through)
+
+
+def ste_round(x: Any) -> Any:
+    """Nearest integer (ties to even) with the gradient of the identity."""
+    return straight_through(keras.ops.round(x), x)

@@ -20,13 +20,21 @@ def ops_kernel(
     """
     x_, k_, i_, f_ = (None if t is None else ops.stop_gradient(t) for t in (x, k, i, f))
     result = quantize(x_, k_, i_, f_, rounding, overflow, noise)
-    factors = width_gradients(x_, result.on_grid, result.side, k_, i_, f_, overflow)
+    factors = width_gradients(x_, result.value, result.rounded, k_, i_, f_, overflow)
     dx, di, df = (None if factor is None else ops.stop_gradient(factor) for factor in factors)
     value = ops.stop_gradient(result.value)
     value = value + (_zero(x) if dx is None else dx * _zero(x))
     if di is not None:
         value = value + di * _zero(i)
     return value + df * _zero(f)
+
+
+def ops_straight_through(value: Any, through: Any) -> Any:
+    """See :func:`hgqify.quantizers.kernel.straight_through`.
+
+    The forward value is value + 0, since a - a = 0 exactly; the usual a + (value - a) need not be.
+    """
+    return ops.stop_gradient(value) + _zero(through)
 
 
 def _zero(t: Any) -> Any:

@@ -21,11 +21,11 @@ from hgqify.quantizers.widths import (
     bits_in_use,
     checked,
     clipped,
+    derived_bits,
     fraction_in_use,
     fraction_of_constant,
     known,
     known_widths,
-    magnitude_bits,
     track,
 )
 
@@ -171,11 +171,12 @@ class Quantizer(keras.layers.Layer):
         self.i.assign(widths.i)
         return widths
 
-    def bits(self, x: Any = None) -> Any:
+    def bits(self, x: Any = None, quantized: Any = None) -> Any:
         """max(i + f, 0): bits without sign, float32, of the shape of the widths without the batch axis.
 
         Differentiable in f, b and i. For a quantizer that derives its range, i is that of the largest
-        magnitude (so that -1 LSB counts one bit as +1 LSB does) and ``x`` is the tensor, e.g. the weight.
+        magnitude (so that -1 LSB counts one bit as +1 LSB does) and ``x`` is the tensor, e.g. the weight;
+        ``quantized`` is what the quantizer makes of it at inference, if that is known already.
 
         Raises:
             PrecisionError: for 'dummy', or where ``x`` is needed and missing.
@@ -185,8 +186,9 @@ class Quantizer(keras.layers.Layer):
             x = ops.stop_gradient(ops.cast(x, self.compute_dtype))
             mode = deployed(self.config.round_mode)
             f = self._derived_f(x, mode, None)
-            rounded = active_kernel()(x, None, None, ops.stop_gradient(f), mode, None)
-            total = magnitude_bits(rounded, self.shared_axes) + f
+            if quantized is None:
+                quantized = active_kernel()(x, None, None, ops.stop_gradient(f), mode, None)
+            total = derived_bits(quantized, f, self.shared_axes)
         elif self.config.q_type is QType.KBI:
             total = bits_in_use(self.config, self.b)
         else:

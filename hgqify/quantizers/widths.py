@@ -9,8 +9,7 @@ import numpy.typing as npt
 from hgqify.errors import PrecisionError
 from hgqify.fixed import Overflow, Rounding
 from hgqify.quantizers.config import EXPONENT_LIMIT, MAX_BITS, QuantizerConfig
-from hgqify.quantizers.float_bits import ste
-from hgqify.quantizers.kernel import active_kernel
+from hgqify.quantizers.kernel import active_kernel, straight_through
 from hgqify.quantizers.kinds import QType
 from hgqify.quantizers.ranges import integer_bits
 
@@ -30,7 +29,7 @@ class Widths(NamedTuple):
 def clipped(variable: Any, low: Any = -EXPONENT_LIMIT, high: Any = EXPONENT_LIMIT) -> Any:
     """The variable rounded to an integer and clipped, with the gradient of the identity."""
     value = ops.convert_to_tensor(variable)
-    return ste(ops.clip(ops.round(value), low, high), value)
+    return straight_through(ops.clip(ops.round(value), low, high), value)
 
 
 def bits_in_use(config: QuantizerConfig, b: Any) -> Any:
@@ -72,6 +71,15 @@ def magnitude_bits(rounded: Any, axes: tuple[int, ...]) -> Any:
     return ops.cast(integer_bits(ops.zeros_like(largest), largest, True), "float32")
 
 
+def derived_bits(quantized: Any, f: Any, axes: tuple[int, ...]) -> Any:
+    """max(i + f, 0) with the i of the largest magnitude over the shared axes; differentiable in f.
+
+    A value that is not 0 is an LSB at least, so that i + f >= 1: the gradient asks for no exponent.
+    """
+    alive = ops.any(ops.not_equal(ops.stop_gradient(quantized), 0), axis=axes, keepdims=True)
+    return ops.where(alive, magnitude_bits(quantized, axes) + f, 0.0)
+
+
 def fraction_of_constant(
     config: QuantizerConfig, f: Any, x: Any, axes: tuple[int, ...], mode: Rounding, noise: Any
 ) -> Any:
@@ -83,7 +91,7 @@ def fraction_of_constant(
     # Fewer fractional bits can round the largest value up to the next power of two, once.
     for _ in range(2):
         rounded = active_kernel()(x, None, None, f, mode, None, noise)
-        f = ste(ops.minimum(f, config.max_bits - magnitude_bits(rounded, axes)), f)
+        f = straight_through(ops.minimum(f, config.max_bits - magnitude_bits(rounded, axes)), f)
     return f
 
 
