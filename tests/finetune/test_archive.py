@@ -64,7 +64,7 @@ def assert_same(one: Archive, other: Archive) -> None:
 
 # Few values, so that equal ones are met often, and some of any size.
 EBOPS = st.integers(0, 12) | st.integers(0, 10**9)
-LOSSES = st.integers(0, 12).map(lambda n: n / 4) | st.floats(allow_nan=True)
+LOSSES = st.integers(0, 12).map(lambda n: n / 4) | st.floats(allow_nan=False) | st.just(math.nan)
 ENTRIES = st.lists(st.tuples(EBOPS, LOSSES), max_size=30).map(
     lambda pairs: [entry(ebops, loss, step) for step, (ebops, loss) in enumerate(pairs)]
 )
@@ -123,6 +123,10 @@ class TestArchive:
         first, second = entry(5, 1.0, 1), entry(5, 1.0, 2)
         archive = archive_of([first])
         assert archive.consider(second) is archive
+
+    def test_a_loss_that_is_no_number_is_no_result(self) -> None:
+        for archive in (Archive(), archive_of([entry(5, 1.0)])):
+            assert archive.consider(entry(3, math.nan, 1)) is archive
 
     def test_an_archive_is_never_changed(self) -> None:
         archive = archive_of([entry(5, 1.0)])

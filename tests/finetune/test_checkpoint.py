@@ -1,6 +1,7 @@
 """A training's state survives whatever ends the training: always one whole state, never an older one."""
 
 import errno
+import itertools
 import multiprocessing
 import os
 import random
@@ -32,7 +33,7 @@ def state(n: int, size: int = 1000) -> TrainingState:
     return TrainingState(
         record={"step": n, "rng": rng.bit_generator.state, "archive": [f"{n}_a", f"{n}_b"]},
         arrays={
-            "dense/kernel": rng.normal(size=(size, 3)).astype(np.float32),
+            "dense/kernel": np.full((size, 3), n, np.float32),
             "step": np.array(n),
             "seed": np.array([n, 1], np.uint32),
         },
@@ -232,7 +233,7 @@ class TestKilled:
         """Each process goes on where the one before it was killed."""
         rng = random.Random(5)
         saved, hit = 0, 0
-        for _ in range(14):
+        for kill in itertools.count(1):
             process, hears = run(numbers, tmp_path, 40_000)
             assert hears.poll(60), "it saves nothing"
             time.sleep(rng.uniform(0, 0.05))
@@ -251,7 +252,9 @@ class TestKilled:
             assert loaded.record["step"] in (reported[-1], reported[-1] + 1)
             assert os.listdir(tmp_path) == [STATE_FILE]
             saved = reported[-1]
-        assert hit, "no kill met a file half written: the test would not notice one"
+            if hit and kill >= 14:
+                break
+            assert kill < 200, "no kill meets a file half written"
 
     @pytest.mark.parametrize(("moment", "expected"), [("half written", 1), ("written", 1), ("replaced", 2)])
     def test_at_chosen_moments(self, moment: str, expected: int, tmp_path: Path) -> None:
