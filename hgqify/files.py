@@ -179,6 +179,9 @@ def _replace(new: Path, path: Path, force: bool) -> None:
 def atomic_write(path: str | os.PathLike[str], content: str | bytes) -> None:
     """Write a file beside its destination and rename it: readers see the old or the new content.
 
+    Once it returns, the new content outlasts a power cut too. A process killed meanwhile leaves a file
+    behind that `remove_partials` finds.
+
     Args:
         path: file to be written; its folder must exist.
         content: text (written as UTF-8) or bytes.
@@ -198,4 +201,27 @@ def atomic_write(path: str | os.PathLike[str], content: str | bytes) -> None:
     except OSError as error:
         raise _unwritable(path, error.strerror) from error
     finally:
+        partial.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Store a rename itself, not only the content of the file."""
+    # Not every system opens folders, nor every file system syncs them: there it happens a little later.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def remove_partials(folder: Path, pattern: str) -> None:
+    """Remove what processes that were killed in `atomic_write` left behind.
+
+    Args:
+        folder: where they wrote; need not exist.
+        pattern: of the names of the files they wrote, as for `Path.glob`.
+    """
+    for partial in folder.glob(f".{pattern}.{'[0-9a-f]' * 12}.partial"):
         partial.unlink(missing_ok=True)

@@ -1,12 +1,13 @@
 """Results appear whole or not at all."""
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
 
 from hgqify.errors import ExportError
-from hgqify.files import atomic_directory, atomic_write, check_file_target, check_target
+from hgqify.files import atomic_directory, atomic_write, check_file_target, check_target, remove_partials
 
 MARKER = "report.json"
 
@@ -161,6 +162,38 @@ def test_atomic_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         atomic_write(path, "3")
     assert path.read_bytes() == b"2"
     assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_atomic_write_stores_the_content_before_the_name_and_the_name_before_it_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut between the two leaves the old content; one afterwards the new."""
+    calls = []
+    fsync, replace = os.fsync, os.replace
+
+    def synced(descriptor: int) -> None:
+        calls.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        fsync(descriptor)
+
+    def replaced(*names: Path) -> None:
+        calls.append("replace")
+        replace(*names)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", replaced)
+    atomic_write(tmp_path / "a.json", "1")
+    assert calls == ["file", "replace", "folder"]
+
+
+def test_what_killed_processes_left_is_found_by_name(tmp_path: Path) -> None:
+    kept = [".a.npz.partial", ".a.npz.0123456789xy.partial", ".b.npz.0123456789ab.partial", "a.npz"]
+    for name in (*kept, ".a.npz.0123456789ab.partial", ".a.npz.00112233445f.partial"):
+        (tmp_path / name).touch()
+    remove_partials(tmp_path, "a.npz")
+    assert sorted(os.listdir(tmp_path)) == sorted(kept)
+    remove_partials(tmp_path, "*.npz")
+    assert sorted(os.listdir(tmp_path)) == sorted(name for name in kept if "b.npz" not in name)
+    remove_partials(tmp_path / "none", "*.npz")
 
 
 def test_a_file_that_cannot_be_written_is_refused_early(
