@@ -1,13 +1,33 @@
 """Short training of a calibrated model, with the float model as teacher.
 
 Run
-    finetune -> FinetuneReport, FinetuneSettings
+    finetune -> FinetuneReport (Look, Collapse), FinetuneSettings
+Under a budget of EBOPs
+    TrainingBudget (Limits); BudgetController (PriceController), EbopsLog: callbacks for any Keras training
 Losses
     Loss, make_loss
 """
 
+from hgqify.finetune.budget import TrainingBudget
+from hgqify.finetune.callbacks import BudgetController, Collapse, EbopsLog
+from hgqify.finetune.controller import PriceController
 from hgqify.finetune.finetune import FinetuneReport, finetune
+from hgqify.finetune.judge import Look
 from hgqify.finetune.losses import Loss, make_loss
 from hgqify.finetune.settings import FinetuneSettings
+from hgqify.finetune.twin import Limits
 
-__all__ = ["FinetuneReport", "FinetuneSettings", "Loss", "finetune", "make_loss"]
+__all__ = [
+    "BudgetController",
+    "Collapse",
+    "EbopsLog",
+    "FinetuneReport",
+    "FinetuneSettings",
+    "Limits",
+    "Look",
+    "Loss",
+    "PriceController",
+    "TrainingBudget",
+    "finetune",
+    "make_loss",
+]
