@@ -26,6 +26,19 @@ _RANGE = 256  # the smallest budget tried is the widest formats' by this
 _SAMPLES = 2000
 
 
+@dataclass(frozen=True, kw_only=True)
+class Allocated:
+    """What `allocate` gave a model.
+
+    Attributes:
+        report: how bits were allocated.
+        fitted: the choice itself, with what settling narrowed at last.
+    """
+
+    report: AllocationReport
+    fitted: Fitted
+
+
 def allocate(
     conversion: Conversion,
     source: Source,
@@ -37,7 +50,7 @@ def allocate(
     seed: int = 0,
     compensate: bool = True,
     progress: Progress = no_progress,
-) -> tuple[AllocationReport, tuple[Adjustment, ...]]:
+) -> Allocated:
     """Choose the widths of weights and of what they multiply; no step of training is taken.
 
     The calibrated formats are the upper limits. Formats of additions, tables and outputs stay.
@@ -52,9 +65,6 @@ def allocate(
         seed: of the sampled sensitivity.
         compensate: let the weights make good for rounding (see `calibrate.Compensator`); they move.
         progress: hears of every batch and trial.
-
-    Returns:
-        The report, and what settling narrowed at last.
 
     Raises:
         BudgetError: a budget or drop that cannot be met; says what can.
@@ -75,7 +85,7 @@ def allocate(
     else:
         search = _DropSearch(conversion, source, logits, fitter, float(budget.max_drop or 0), progress)
         fitted, drop = search.run()
-    return fitter.report(fitted, budget, drop), fitted.adjustments
+    return Allocated(report=fitter.report(fitted, budget, drop), fitted=fitted)
 
 
 @dataclass(frozen=True)

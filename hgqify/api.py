@@ -23,6 +23,7 @@ from hgqify.precision import lower
 from hgqify.progress import Progress, TextProgress
 from hgqify.result import Result, aliases
 from hgqify.stages import AUTO, calibrated, finished, open_model, split_settings
+from hgqify.training import training_budget
 
 
 def convert(
@@ -50,7 +51,7 @@ def convert(
     """Turn a trained float model into exact fixed-point arithmetic.
 
     The stages: read and clone the model with quantized layers, calibrate widths on the data, allocate bits
-    where a budget is given or else fine-tune the weights with the float model as teacher, lower to integers.
+    where a budget is given, fine-tune with the float model as teacher, lower to integers.
 
     Args:
         model: Keras v3 model, or the path of a .keras, .h5 or .hdf5 file.
@@ -61,8 +62,8 @@ def convert(
         seed: of all randomness.
         bits: one width for all that is multiplied: weights, activations, inputs, entries of tables. Operands
             of additions get no less; outputs and indices of tables keep their own widths.
-        finetune_steps: optimizer steps; 0 for none; None for the default of `FinetuneSettings`, or none
-            under a budget, which training does not keep yet.
+        finetune_steps: optimizer steps; 0 for none; None for the default of `FinetuneSettings`. Under a
+            budget widths are trained too, and what is chosen keeps it.
         target_ebops: most EBOPs of the whole model. Weights and what they multiply get mixed widths, no
             wider than settings and rules say; weights one each, unless ``weight_granularity`` is given.
         max_drop: instead: the fewest EBOPs that lose no more than so many percentage points of accuracy
@@ -98,7 +99,7 @@ def convert(
         rules=rules,
         seed=seed,
         bits=bits,
-        finetune_steps=finetune_steps if budget is None and budgets is None else 0,
+        finetune_steps=finetune_steps if budgets is None else 0,
         under_budget=budget is not None or budgets is not None,
         io_type=io_type,
         backend=backend,
@@ -121,10 +122,10 @@ def convert(
             progress=show,
         )
         return front.result()
-    allocation = None
+    allocated = None
     if budget is not None:
         with timed("allocate", state.seconds):
-            allocation, adjustments = allocate(
+            allocated = allocate(
                 conversion,
                 state.source,
                 budget,
@@ -135,10 +136,12 @@ def convert(
                 compensate=compensate is not False,
                 progress=show,
             )
-        state = state.allocated(conversion, adjustments)
+        state = state.allocated(conversion, allocated.fitted.adjustments)
     if exportable:
         refuse_unprintable(lower(conversion.model), project, aliases(conversion.report.to_dict()))
-    return finished(state, allocation, progress=show)
+    if allocated is None:
+        return finished(state, None, progress=show)
+    return finished(state, allocated.report, budget=training_budget(allocated), progress=show)
 
 
 def _budget(
@@ -157,9 +160,9 @@ def _budget(
                 remedy="give target_ebops or max_drop, or leave compensate out; correct_bias needs no budget",
             )
         return None
-    refuse_training(finetune_steps)
     if budgets is None:
         return Budget(target_ebops=target_ebops, max_drop=max_drop)
+    refuse_training(finetune_steps)
     if target_ebops is not None:
         raise RuleError(
             "give either target_ebops or budgets",

@@ -75,14 +75,14 @@ class Budget:
 
 
 def refuse_training(finetune_steps: int | None) -> None:
-    """Under a budget no step of training is taken.
+    """Points of a sweep are allocated, not trained.
 
     Raises:
         RuleError: steps are asked for.
     """
     if finetune_steps:
         raise RuleError(
-            "fine-tuning does not keep a budget yet: moved weights may take more EBOPs",
+            "the points of a sweep over several budgets are not fine-tuned",
             received=f"finetune_steps={finetune_steps}",
-            remedy="leave finetune_steps out under a budget, or leave the budget out",
+            remedy="leave finetune_steps out; fine-tune the chosen budget with target_ebops",
         )

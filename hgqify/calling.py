@@ -22,3 +22,10 @@ def structured(model: keras.Model, arrays: Sequence[Any]) -> Any:
 def predict(model: keras.Model, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Outputs of a model in flat order, for one batch."""
     return [np.asarray(y) for y in keras.tree.flatten(model.predict_on_batch(structured(model, arrays)))]
+
+
+def predict_all(model: keras.Model, arrays: Sequence[np.ndarray], batch_size: int) -> list[np.ndarray]:
+    """Outputs of a model in flat order, for any number of samples, in batches."""
+    silent: Any = 0  # Keras declares a string and documents a number
+    outputs = model.predict(structured(model, arrays), batch_size=batch_size, verbose=silent)
+    return [np.asarray(y) for y in keras.tree.flatten(outputs)]

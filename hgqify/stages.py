@@ -35,7 +35,7 @@ from hgqify.convert.interface import choose_io_type
 from hgqify.equalizing import equalize
 from hgqify.errors import ModelLoadError, RuleError
 from hgqify.export import ProjectOptions
-from hgqify.finetune import FinetuneSettings, finetune
+from hgqify.finetune import FinetuneSettings, TrainingBudget, finetune
 from hgqify.opening import open_for
 from hgqify.overflow_choice import choose_overflow
 from hgqify.precision import lower
@@ -148,13 +148,18 @@ def calibrated(
 
 
 def finished(
-    state: Calibrated, allocation: AllocationReport | None, *, progress: Progress = no_progress
+    state: Calibrated,
+    allocation: AllocationReport | None,
+    *,
+    budget: TrainingBudget | None = None,
+    progress: Progress = no_progress,
 ) -> Result:
     """The last stages of `convert`: fine-tuned if the settings say so, lowered, reported.
 
     Args:
-        state: its model has the formats it is to have; fine-tuning moves its weights.
+        state: its model has the formats it is to have, or under a budget starts from; fine-tuning moves them.
         allocation: how they were chosen, if under a budget.
+        budget: what fine-tuning keeps; None trains weights only.
         progress: hears of every step.
     """
     conversion, seconds = state.conversion, {**state.seconds}
@@ -166,8 +171,11 @@ def finished(
             logits=state.logits,
             settings=state.training,
             settle=state.settle,
+            budget=budget,
             progress=progress,
         )
+        if trained.width_steps:
+            state = state.allocated(conversion, state.calibration.adjustments)
     with timed("lower", seconds):
         overflow_choices = ()
         if conversion.auto:

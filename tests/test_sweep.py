@@ -93,7 +93,7 @@ def test_a_point_is_what_convert_gives_under_its_budget(mlp, swept, tmp_path):
     for point in (swept.points[2], swept.points[0]):  # any order: none leaves a trace in another
         found = swept.result(point)
         expected = hgqify.convert(
-            mlp, x, labels=labels, target_ebops=point.target_ebops, progress=no_progress
+            mlp, x, labels=labels, target_ebops=point.target_ebops, finetune_steps=0, progress=no_progress
         )
         assert_same_integers(found, expected, tmp_path)
         ours, theirs = found.report.to_dict(), expected.report.to_dict()
@@ -118,7 +118,7 @@ def test_other_graphs_and_settings_give_what_convert_gives(name, options, tmp_pa
     model = tiny_models.build(name, seed=1)
     x = tiny_models.inputs(model, 96, seed=1)
     sweep = hgqify.sweep(model, x, [2000, 1000], progress=no_progress, **options)
-    expected = hgqify.convert(model, x, target_ebops=1000, progress=no_progress, **options)
+    expected = hgqify.convert(model, x, target_ebops=1000, finetune_steps=0, progress=no_progress, **options)
     assert_same_integers(sweep.result(sweep.points[1]), expected, tmp_path)
 
 

@@ -10,14 +10,16 @@ Corrections
     correct_bias -> BiasReport; equalize.choose_shifts (see `hgqify.equalizing`)
 Allocation under a budget of EBOPs
     measure_sensitivity -> Sensitivity; Allocator (Allocation, Share), Compensator,
-    samples_to_fit; renewed
+    samples_to_fit; renewed; assign_weights, nearest_codes
 Quality
     layer_sqnr, sqnr
 """
 
 from hgqify.calibrate.allocate import Allocation, Allocator, Share
+from hgqify.calibrate.assign import assign_weights
 from hgqify.calibrate.bias import BiasReport, correct_bias
 from hgqify.calibrate.calibrate import CalibrationReport, SiteReport, calibrate, renewed, settle
+from hgqify.calibrate.candidates import nearest_codes
 from hgqify.calibrate.compensate import Compensator, samples_to_fit
 from hgqify.calibrate.fisher import Sensitivity, measure_sensitivity
 from hgqify.calibrate.float32 import Adjustment, excess_bits, fit_float32
@@ -44,6 +46,7 @@ __all__ = [
     "SiteReport",
     "apply_ranges",
     "apply_weights",
+    "assign_weights",
     "calibrate",
     "choose_by_loss",
     "clippable",
@@ -53,6 +56,7 @@ __all__ = [
     "fit_float32",
     "layer_sqnr",
     "measure_sensitivity",
+    "nearest_codes",
     "percentile_ranges",
     "place_activation",
     "place_bias",

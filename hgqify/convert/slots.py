@@ -38,8 +38,8 @@ class Slots:
     @property
     def common(self) -> dict[str, Any]:
         """Constructor arguments every quantized layer takes."""
-        # The price of EBOPs belongs to whoever trains for a budget; without one it stays out of the loss.
-        return {"name": self.name, "dtype": "float32", "enable_ebops": False}
+        # EBOPs cost nothing in training until whoever trains for a budget sets a price.
+        return {"name": self.name, "dtype": "float32", "enable_ebops": True, "beta0": 0.0}
 
     def kernel(self, channel_axes: tuple[int, ...]) -> QuantizerConfig:
         """A weight: symmetric and saturating, so that its width and range stay put in training."""

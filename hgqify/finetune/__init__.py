@@ -1,7 +1,9 @@
 """Short training of a calibrated model, with the float model as teacher.
 
 Run
-    finetune -> FinetuneReport, FinetuneSettings
+    finetune -> FinetuneReport (Look, Collapse), FinetuneSettings
+Under a budget of EBOPs
+    TrainingBudget (Limits); BudgetController (PriceController), EbopsLog: callbacks for any Keras training
 Losses
     Loss, make_loss
 What it passed through
@@ -9,17 +11,29 @@ What it passed through
 """
 
 from hgqify.finetune.archive import Archive, Entry, Stage
+from hgqify.finetune.budget import TrainingBudget
+from hgqify.finetune.callbacks import BudgetController, Collapse, EbopsLog
+from hgqify.finetune.controller import PriceController
 from hgqify.finetune.finetune import FinetuneReport, finetune
+from hgqify.finetune.judge import Look
 from hgqify.finetune.losses import Loss, make_loss
 from hgqify.finetune.settings import FinetuneSettings
+from hgqify.finetune.twin import Limits
 
 __all__ = [
     "Archive",
+    "BudgetController",
+    "Collapse",
+    "EbopsLog",
     "Entry",
     "FinetuneReport",
     "FinetuneSettings",
+    "Limits",
+    "Look",
     "Loss",
+    "PriceController",
     "Stage",
+    "TrainingBudget",
     "finetune",
     "make_loss",
 ]

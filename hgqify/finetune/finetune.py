@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import contextlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import keras
 import numpy as np
 
-from hgqify.calling import structured
-from hgqify.data import Source, check_against, collect
-from hgqify.errors import DataError
-from hgqify.finetune.freeze import frozen_widths
-from hgqify.finetune.losses import Loss, OutputLoss, make_loss
-from hgqify.finetune.optimizer import RelativeAdam
+from hgqify.data import Source
+from hgqify.finetune.budget import TrainingBudget
+from hgqify.finetune.callbacks import Collapse
+from hgqify.finetune.judge import Judge, Look
+from hgqify.finetune.loop import Loop
 from hgqify.finetune.settings import FinetuneSettings
-from hgqify.layers import refresh, total_ebops
+from hgqify.finetune.stages import END_RATE, StageEnd, WeightStage, WidthStage, restore, values_of
+from hgqify.finetune.task import Batches, Lesson, prepare
+from hgqify.layers import refresh
 from hgqify.progress import Event, Progress, no_progress
+
+_RATE = 1e-3
+_BUDGET_RATE = 1e-2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +34,9 @@ class FinetuneReport:
         start_loss, loss: loss on the held-out samples before, and of the weights kept.
         losses: held-out loss by step, as evaluated.
         samples, holdout: samples trained on, and held out.
+        width_steps: the first of the steps, in which widths were trained too.
+        looks: every evaluation with its exact EBOPs, under a budget.
+        collapses: layers that lost all bits, and were given them back.
         interrupted: whether the user stopped it.
         note: why nothing was trained; empty otherwise.
     """
@@ -42,22 +48,11 @@ class FinetuneReport:
     losses: tuple[tuple[int, float], ...]
     samples: int
     holdout: int
+    width_steps: int = 0
+    looks: tuple[Look, ...] = ()
+    collapses: tuple[Collapse, ...] = ()
     interrupted: bool = False
     note: str = ""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Task:
-    """Samples with their targets."""
-
-    inputs: list[np.ndarray]
-    targets: list[np.ndarray]
-
-    def __len__(self) -> int:
-        return len(self.inputs[0])
-
-    def take(self, rows: np.ndarray) -> _Task:
-        return _Task(inputs=[x[rows] for x in self.inputs], targets=[t[rows] for t in self.targets])
 
 
 def finetune(
@@ -68,9 +63,13 @@ def finetune(
     logits: Sequence[bool] | None = None,
     settings: FinetuneSettings | None = None,
     settle: Callable[[keras.Model], object] = refresh,
+    budget: TrainingBudget | None = None,
     progress: Progress = no_progress,
 ) -> FinetuneReport:
-    """Train the weights of a calibrated model to give what the float model gives; formats stay.
+    """Train a calibrated model to give what the float model gives.
+
+    Without a budget weights are trained and formats stay. Under a budget widths are trained first, at a price
+    of EBOPs that is steered to keep it, then weights alone; only what keeps the budget is ever chosen.
 
     A part of the data is held out and measured now and then; the best weights by it are kept, and those
     the model came with if nothing is better, so that the result is never worse there than the start.
@@ -78,12 +77,13 @@ def finetune(
 
     Args:
         model: calibrated quantized model; changed in place, its compiled state untouched.
-        teacher: float model with the same inputs and outputs.
+        teacher: float model with the same inputs and outputs, and under a budget the same layers.
         source: data; its labels, if any, take part in the loss of the first output of logits.
         logits: for each output, whether it holds classification logits; None for none.
         settings: None for the defaults.
         settle: brings the model into the state it is deployed in after its weights moved, each time
             before it is judged: stored tables at least; `calibrate.settle` keeps float32 exact too.
+        budget: to be kept; the model has widths allocated within it.
         progress: hears of every step.
 
     Returns:
@@ -93,165 +93,135 @@ def finetune(
         DataError: data or labels that do not fit the model.
     """
     settings = FinetuneSettings() if settings is None else settings
-    check_against(source, [t.shape[1:] for t in model.inputs], [t.name for t in model.inputs])
-    logits = [False] * len(model.outputs) if logits is None else list(logits)
-    if len(logits) != len(model.outputs):
-        raise DataError(
-            f"the model has {len(model.outputs)} outputs, and logits must say so for each",
-            received=f"{len(logits)} values",
-        )
-    task, losses = _prepare(teacher, source, logits, settings)
-    if settings.steps == 0 or len(task) < settings.min_samples:
-        note = "no steps" if settings.steps == 0 else f"{len(task)} samples are too few to train on"
+    lesson = prepare(teacher, source, logits, settings)
+    if settings.steps == 0 or not len(lesson.train):
+        samples = len(lesson.train) or source.samples
+        note = "no steps" if settings.steps == 0 else f"{samples} samples are too few to train on"
         settle(model)
         return FinetuneReport(
             steps=0, best_step=0, start_loss=np.nan, loss=np.nan, losses=(), samples=0, holdout=0, note=note
         )
-    order = np.random.default_rng(settings.seed).permutation(len(task))
-    held = max(1, round(len(task) * settings.holdout))
-    return _Training(
+    training = _Training(
         model=model,
-        losses=losses,
-        train=task.take(order[held:]),
-        holdout=task.take(order[:held]),
+        clone=teacher,
+        lesson=lesson,
         settings=settings,
         settle=settle,
+        budget=budget,
         progress=progress,
-    ).run()
-
-
-def _prepare(
-    teacher: keras.Model, source: Source, logits: Sequence[bool], settings: FinetuneSettings
-) -> tuple[_Task, list[OutputLoss]]:
-    """Samples in memory with their targets, and the loss of each output."""
-    many = source.samples is None or source.samples > settings.max_samples
-    data = collect(source, settings.max_samples, seed=settings.seed if many else None)
-    outputs = _predict(teacher, data.inputs, settings.batch_size)
-    labels = data.labels
-    losses: list[OutputLoss] = []
-    for is_logits, output in zip(logits, outputs, strict=True):
-        kind = Loss.KL if is_logits else Loss.MSE
-        losses.append(make_loss(kind, output, labels if is_logits else None, settings.label_weight))
-        if is_logits:
-            labels = None  # labels name the classes of one output
-    targets = [loss.targets(output) for loss, output in zip(losses, outputs, strict=True)]
-    return _Task(inputs=list(data.inputs), targets=targets), losses
+    )
+    return training.run()
 
 
 @dataclass(kw_only=True, eq=False)
 class _Training:
-    """One run: the loop, the best weights so far, the report."""
+    """One run: the stages, the best weights so far, the report."""
 
     model: keras.Model
-    losses: list[OutputLoss]
-    train: _Task
-    holdout: _Task
+    clone: keras.Model
+    lesson: Lesson
     settings: FinetuneSettings
     settle: Callable[[keras.Model], object]
+    budget: TrainingBudget | None
     progress: Progress
+    judge: Judge = field(init=False)
     best: list[np.ndarray] = field(init=False)
-    best_loss: float = field(init=False)
-    best_step: int = field(init=False, default=0)
+    best_look: Look = field(init=False)
     step: int = field(init=False, default=0)
-    curve: list[tuple[int, float]] = field(init=False)
+    looks: list[Look] = field(init=False, default_factory=list)
+    collapses: list[Collapse] = field(init=False, default_factory=list)
 
     def run(self) -> FinetuneReport:
         """Train, and leave the best weights in the model."""
+        self.judge = Judge(
+            holdout=self.lesson.holdout,
+            losses=self.lesson.losses,
+            batch_size=max(self.settings.batch_size, 256),
+            count=None if self.budget is None else self.budget.count,
+        )
         self.settle(self.model)
-        self.best, self.best_loss = self._weights(), self._holdout_loss()
-        self.curve = [(0, self.best_loss)]
+        self.best_look = self.judge.look(self.model, step=0, stage="start")
+        self.best = values_of(self.model.variables)
+        self.looks.append(self.best_look)
         interrupted = False
+        steps = self.settings.steps
+        width_steps = 0 if self.budget is None else round(self.settings.width_steps * steps)
         try:
-            with frozen_widths(self.model), _compiled(self.model, self.losses, self.settings) as trainer:
-                self._loop(trainer)
+            if self.budget is not None and width_steps:
+                self._train(self._width_stage(self.budget, width_steps), 0, width_steps)
+            restore(self.model.variables, self.best)
+            self._train(self._weight_stage(width_steps), width_steps, steps)
         except KeyboardInterrupt:
             interrupted = True
-        self._restore(self.best)
+        restore(self.model.variables, self.best)
         self.settle(self.model)
         return FinetuneReport(
             steps=self.step,
-            best_step=self.best_step,
-            start_loss=self.curve[0][1],
-            loss=self.best_loss,
-            losses=tuple(self.curve),
-            samples=len(self.train),
-            holdout=len(self.holdout),
+            best_step=self.best_look.step,
+            start_loss=self.looks[0].loss,
+            loss=self.best_look.loss,
+            losses=tuple((look.step, look.loss) for look in self.looks),
+            samples=len(self.lesson.train),
+            holdout=len(self.lesson.holdout),
+            width_steps=min(width_steps, self.step),
+            looks=() if self.budget is None else tuple(self.looks),
+            collapses=tuple(self.collapses),
             interrupted=interrupted,
         )
 
-    def _loop(self, trainer: keras.Model) -> None:
-        steps = self.settings.steps
-        count = self.settings.evaluations
-        marks = {round(steps * n / count) for n in range(1, count + 1)}
-        ebops = float(total_ebops(self.model))
-        for batch in self._batches():
-            loss = trainer.train_on_batch(structured(trainer, batch.inputs), _one_or_all(batch.targets))
-            self.step += 1
-            if self.step in marks:
-                self._consider()
-                ebops = float(total_ebops(self.model))
-            values = {"loss": float(np.ravel(loss)[0]), "held out": self.curve[-1][1], "EBOPs": ebops}
-            self.progress(Event(stage="finetune", done=self.step, total=steps, values=values))
+    @property
+    def _rate(self) -> float:
+        default = _RATE if self.budget is None else _BUDGET_RATE
+        return default if self.settings.learning_rate is None else self.settings.learning_rate
 
-    def _batches(self) -> Iterator[_Task]:
-        """Batches of one size, each epoch in another order; the remainder of an epoch is left out."""
-        size = min(self.settings.batch_size, len(self.train))
-        rng = np.random.default_rng((self.settings.seed, 1))
-        given = 0
-        while True:
-            order = rng.permutation(len(self.train))
-            for first in range(0, len(order) - size + 1, size):
-                if given == self.settings.steps:
-                    return
-                given += 1
-                yield self.train.take(order[first : first + size])
+    def _width_stage(self, budget: TrainingBudget, steps: int) -> WidthStage:
+        return WidthStage(
+            model=self.model,
+            clone=self.clone,
+            budget=budget,
+            losses=self.lesson.losses,
+            settings=self.settings,
+            rate=self._rate,
+            steps=steps,
+            collapses=self.collapses,
+        )
 
-    def _consider(self) -> None:
-        """Keep the weights as they are if they are the best so far."""
-        self.settle(self.model)
-        current = self._weights()
-        loss = self._holdout_loss()
-        self.curve.append((self.step, loss))
-        if loss < self.best_loss:
-            self.best, self.best_loss, self.best_step = current, loss, self.step
+    def _weight_stage(self, before: int) -> WeightStage:
+        rate = self._rate * (END_RATE if before else 1.0)
+        return WeightStage(
+            model=self.model,
+            losses=self.lesson.losses,
+            settings=self.settings,
+            rate=rate,
+            steps=max(self.settings.steps - before, 1),
+        )
 
-    def _holdout_loss(self) -> float:
-        outputs = _predict(self.model, self.holdout.inputs, self.settings.batch_size)
-        parts = [
-            np.mean(np.asarray(loss(keras.ops.convert_to_tensor(t), keras.ops.convert_to_tensor(y))))
-            for loss, t, y in zip(self.losses, self.holdout.targets, outputs, strict=True)
-        ]
-        return float(sum(parts))
+    def _train(self, stage: WidthStage | WeightStage, first: int, last: int) -> None:
+        """The steps of one stage, with a look at the model now and then."""
+        count = max(1, round(self.settings.evaluations * (last - first) / self.settings.steps))
+        marks = {first + round((last - first) * n / count) for n in range(1, count + 1)}
+        batches = Batches(self.lesson.train, self.settings.batch_size, self.settings.seed)
+        ebops = stage.ebops()
 
-    def _weights(self) -> list[np.ndarray]:
-        # Copies: a backend may hand out the buffer that the next step overwrites.
-        return [np.array(keras.ops.convert_to_numpy(v)) for v in self.model.variables]
+        def after(step: int, loss: float) -> None:
+            nonlocal ebops
+            self.step = step
+            stage.stepped(step, loss)
+            if step in marks:
+                self._consider(stage)
+                stage.keep()
+                ebops = stage.ebops()
+            values = {"loss": loss, "held out": self.looks[-1].loss, "EBOPs": ebops}
+            self.progress(Event(stage="finetune", done=step, total=self.settings.steps, values=values))
 
-    def _restore(self, values: Sequence[np.ndarray]) -> None:
-        for variable, value in zip(self.model.variables, values, strict=True):
-            variable.assign(value)
+        with contextlib.suppress(StageEnd), stage.prepared() as trainer:
+            Loop(trainer=trainer, batches=batches, callbacks=stage.callbacks, after=after).run(first, last)
 
-
-@contextmanager
-def _compiled(
-    model: keras.Model, losses: Sequence[OutputLoss], settings: FinetuneSettings
-) -> Iterator[keras.Model]:
-    """A model that shares the layers, compiled for training: the user's own stays as it was."""
-    trainer = keras.Model(model.inputs, model.outputs)
-    schedule: Any = keras.optimizers.schedules.CosineDecay(settings.learning_rate, settings.steps, alpha=0.01)
-    optimizer = RelativeAdam(
-        trainer.trainable_variables, learning_rate=schedule, global_clipnorm=settings.clip_norm
-    )
-    functions = list(losses)
-    trainer.compile(optimizer=optimizer, loss=functions if len(functions) > 1 else functions[0])
-    yield trainer
-
-
-def _one_or_all(arrays: list[np.ndarray]) -> list[np.ndarray] | np.ndarray:
-    return arrays[0] if len(arrays) == 1 else arrays
-
-
-def _predict(model: keras.Model, inputs: Sequence[np.ndarray], batch_size: int) -> list[np.ndarray]:
-    silent: Any = 0  # Keras declares a string and documents a number
-    outputs = model.predict(structured(model, inputs), batch_size=batch_size, verbose=silent)
-    return [np.asarray(y) for y in keras.tree.flatten(outputs)]
+    def _consider(self, stage: WidthStage | WeightStage) -> None:
+        """Keep the model as it would be deployed now if it is the best so far, and allowed."""
+        stage.deploy(self.settle)
+        look = self.judge.look(self.model, step=self.step, stage=stage.name)
+        self.looks.append(look)
+        allowed = self.budget is None or self.budget.allows(look.ebops)
+        if allowed and look.loss < self.best_look.loss:
+            self.best, self.best_look = values_of(self.model.variables), look

@@ -40,18 +40,21 @@ def frozen_widths(model: keras.Model) -> Iterator[None]:
     What the user set before is restored afterwards, also after an error.
     """
     quantizers = [q for layer in quantized_layers(model) for q in _quantizers(layer)]
-    trainable = [q.trainable for q in quantizers]
+    # What has no price of its own to move: EBOPs change by single weights only.
+    held: list[keras.layers.Layer] = [*quantizers]
+    held += [layer.penalty for layer in quantized_layers(model) if layer.penalty is not None]
+    trainable = [layer.trainable for layer in held]
     bounded = [pair for layer in quantized_layers(model) for pair in _bounds(layer)]
     before = [variable.constraint for variable, _ in bounded]
     try:
-        for quantizer in quantizers:
-            quantizer.trainable = False
+        for layer in held:
+            layer.trainable = False
         for variable, clip in bounded:
             variable.constraint = clip
         yield
     finally:
-        for quantizer, value in zip(quantizers, trainable, strict=True):
-            quantizer.trainable = value
+        for layer, value in zip(held, trainable, strict=True):
+            layer.trainable = value
         for (variable, _), constraint in zip(bounded, before, strict=True):
             variable.constraint = constraint
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -19,12 +19,21 @@ class RelativeAdam(keras.optimizers.Adam):
 
     Args:
         variables: what will be trained.
+        scales: of those that have one scale, known beforehand: by path, such as of a trained width.
         **kwargs: of `keras.optimizers.Adam`; ``learning_rate`` is a fraction of the weights' size.
     """
 
-    def __init__(self, variables: Sequence[keras.Variable], **kwargs: Any) -> None:
+    def __init__(
+        self, variables: Sequence[keras.Variable], scales: Mapping[str, float] | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        self._scales = {id(v): relative_scale(np.asarray(keras.ops.convert_to_numpy(v))) for v in variables}
+        known = scales or {}
+        self._scales = {
+            id(v): np.float32(known[v.path])
+            if v.path in known
+            else relative_scale(np.asarray(keras.ops.convert_to_numpy(v)))
+            for v in variables
+        }
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """One step of one variable."""

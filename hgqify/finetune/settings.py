@@ -16,7 +16,9 @@ class FinetuneSettings:
         steps: optimizer steps; 0 for no training.
         batch_size: samples per step.
         learning_rate: of Adam at the start, as a fraction of the size of the weights; falls to 1 % of it
-            along a cosine.
+            along a cosine. None: 1e-3, and 1e-2 under a budget, where there is more to be mended.
+        width_rate: the same of trained widths, in bits; under a budget only.
+        width_steps: share of the steps in which widths are trained, with the weights; then only weights are.
         clip_norm: bound on the norm of the gradient of all weights.
         label_weight: share of the labels' cross-entropy in the loss, where labels are given; the rest is
             the teacher's.
@@ -32,7 +34,9 @@ class FinetuneSettings:
 
     steps: int = 200
     batch_size: int = 64
-    learning_rate: float = 1e-3
+    learning_rate: float | None = None
+    width_rate: float = 1e-2
+    width_steps: float = 0.8
     clip_norm: float = 1.0
     label_weight: float = 0.25
     holdout: float = 0.1
@@ -52,11 +56,14 @@ class FinetuneSettings:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < low:
                 raise RuleError(f"{name} must be a whole number, at least {low}", received=repr(value))
-        for name in ("learning_rate", "clip_norm"):
+        for name in ("learning_rate", "width_rate", "clip_norm"):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
+            if value is None and name == "learning_rate":
+                continue
+            if value is None or not (math.isfinite(value) and value > 0):
                 raise RuleError(f"{name} must be a positive number", received=repr(value))
         if not 0 < self.holdout < 1:
             raise RuleError("holdout must lie between 0 and 1", received=repr(self.holdout))
-        if not 0 <= self.label_weight <= 1:
-            raise RuleError("label_weight must lie from 0 to 1", received=repr(self.label_weight))
+        for name in ("label_weight", "width_steps"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise RuleError(f"{name} must lie from 0 to 1", received=repr(getattr(self, name)))

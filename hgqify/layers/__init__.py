@@ -8,7 +8,7 @@ Elementwise: Quantize, QActivation, QAdd, QSubtract, QMultiply, QMaximum, QMinim
 Pooling: QMaxPooling1D/2D/3D, QGlobalMaxPooling1D/2D/3D, QAveragePooling1D/2D/3D,
     QGlobalAveragePooling1D/2D/3D
 Defaults: LayerConfigScope
-Counting: total_ebops, span
+Counting: total_ebops, span, EbopsPenalty
 Whole models: quantized_layers, refresh
 Shared definitions: Activation, ActivationKind, PiecewiseLinear, get_activation, reciprocal,
     reciprocal_values, window_padding, window_counts
@@ -28,7 +28,7 @@ from hgqify.layers.average_pooling import (
     QGlobalAveragePooling2D,
     QGlobalAveragePooling3D,
 )
-from hgqify.layers.base import QLayer
+from hgqify.layers.base import EbopsPenalty, QLayer
 from hgqify.layers.batchnorm import QBatchNormalization
 from hgqify.layers.conv import QConv1D, QConv2D, QConv3D, QDepthwiseConv1D, QDepthwiseConv2D
 from hgqify.layers.dense import QDense
@@ -53,6 +53,7 @@ from hgqify.layers.windows import window_counts, window_padding
 __all__ = [
     "Activation",
     "ActivationKind",
+    "EbopsPenalty",
     "LayerConfig",
     "LayerConfigScope",
     "PiecewiseLinear",

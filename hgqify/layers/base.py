@@ -36,6 +36,8 @@ def full_float32() -> contextlib.AbstractContextManager[Any]:
 class EbopsPenalty(keras.layers.Layer):
     """The price of EBOPs, a weight, so that a controller may move it between training steps.
 
+    Beside it stands what was counted in the last training step, for whoever sets the price.
+
     Args:
         beta0: initial price in units of the loss.
     """
@@ -45,10 +47,12 @@ class EbopsPenalty(keras.layers.Layer):
         self.beta = self.add_weight(
             name="beta", shape=(), initializer=keras.initializers.Constant(beta0), trainable=False
         )
+        self.counted = self.add_weight(name="counted", shape=(), initializer="zeros", trainable=False)
         self.built = True
 
     def call(self, ebops: Any) -> Any:
         """``beta * ebops``."""
+        self.counted.assign(ops.stop_gradient(ebops))
         return self.beta * ebops
 
 
@@ -60,7 +64,7 @@ class QLayer(keras.layers.Layer):
             must arrive on a grid).
         oq_conf: quantizer of the output; None for none.
         enable_ebops: add ``beta * EBOPs`` to the loss in training; None for the scope's default.
-        beta0: initial beta; None for the scope's default.
+        beta0: initial beta, which may be 0 until a controller raises it; None for the scope's default.
         **kwargs: of the Keras layer.
 
     Raises:
@@ -102,7 +106,7 @@ class QLayer(keras.layers.Layer):
             beta0=defaults.beta0 if beta0 is None else float(beta0),
         )
         self.penalty: EbopsPenalty | None = None
-        if self.layer_config.enable_ebops and self.layer_config.beta0 > 0:
+        if self.layer_config.enable_ebops:
             self.penalty = EbopsPenalty(self.layer_config.beta0, name=f"{self.name}_penalty")
         # Quantizers of weights; None in layers without such weights.
         self.kq: Any = None
@@ -173,7 +177,8 @@ class QLayer(keras.layers.Layer):
         return None
 
     def _add_ebops_loss(self, training: bool | None) -> None:
-        if training and self.penalty is not None:
+        # As with Keras' regularizers, what is not trained adds no loss.
+        if training and self.penalty is not None and self.penalty.trainable:
             value = self.ebops_value()
             if value is not None:
                 self.add_loss(self.penalty(value))

@@ -120,10 +120,17 @@ class QLinear(QLayer):
         """
         raise NotImplementedError
 
+    def input_bits(self) -> np.ndarray:
+        """Bits without sign of every element of the input, int64, no batch axis.
+
+        Raises:
+            PrecisionError: there is no input quantizer, or no fixed shape.
+        """
+        return self._input_bits(0, self.data_shape)
+
     def ebops(self) -> int:
         """Exact EBOPs of one inference."""
-        bits = self._input_bits(0, self.data_shape)
-        return self.count_ebops(bits, span(self.quantized_weights()["kernel"]))
+        return self.count_ebops(self.input_bits(), span(self.quantized_weights()["kernel"]))
 
     def count_ebops(self, bits: np.ndarray, kernel_span: np.ndarray) -> int:
         """Exact sum of products of input bits (no batch axis) and kernel spans."""

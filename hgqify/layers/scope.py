@@ -34,7 +34,7 @@ class LayerConfig:
                 "the price of EBOPs cannot be negative",
                 where="LayerConfig.beta0",
                 received=self.beta0,
-                remedy="use 0 to switch the penalty off",
+                remedy="use 0 to leave it to a controller, or enable_ebops=False",
             )
 
 

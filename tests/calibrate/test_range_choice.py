@@ -289,7 +289,9 @@ def test_under_a_budget_the_percentile_is_the_widest_range():
         open_source(x),
         settings=CalibrateSettings(percentile=80),
     ).sites
-    result = hgqify.convert(model, x, percentile=80, target_ebops=700, compensate=False, progress=no_progress)
+    result = hgqify.convert(
+        model, x, percentile=80, target_ebops=700, finetune_steps=0, compensate=False, progress=no_progress
+    )
     assert result.report.ebops <= 700
     for site, limit in zip(result.report.to_dict()["calibration"]["sites"], free, strict=True):
         assert site["ints"][1] <= max(limit.ints[1], 0)  # without any bits, i is 0

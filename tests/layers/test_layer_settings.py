@@ -104,11 +104,19 @@ def test_the_penalty_is_beta_times_ebops_and_pulls_on_widths() -> None:
     np.testing.assert_array_equal(pull, np.broadcast_to(input_bits[:, None], (4, 3)))
 
 
-def test_no_penalty_when_switched_off() -> None:
-    for options in ({"enable_ebops": False}, {"beta0": 0.0}):
-        layer = QDense(3, **options)
+def test_no_penalty_when_switched_off_or_not_trained() -> None:
+    off, frozen = QDense(3, enable_ebops=False), QDense(3)
+    frozen.penalty.trainable = False
+    for layer in (off, frozen):
         layer(np.ones((2, 4), np.float32), training=True)
         assert layer.losses == []
+
+
+def test_a_price_of_nothing_counts_all_the_same() -> None:
+    layer = QDense(3, beta0=0.0)
+    layer(np.ones((2, 4), np.float32), training=True)
+    assert float(layer.losses[0]) == 0.0
+    assert float(layer.penalty.counted) == layer.ebops() > 0
 
 
 def test_average_is_exact_where_a_division_is_not() -> None:

@@ -1,0 +1,142 @@
+"""Keras callbacks of training under a budget; each works with `keras.Model.fit` too."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from hgqify.errors import BudgetError
+from hgqify.finetune.controller import PriceController, PriceState, advance, first
+from hgqify.layers import EbopsPenalty, quantized_layers
+
+
+def penalties(model: keras.Model) -> dict[str, EbopsPenalty]:
+    """The prices of EBOPs in a model, by the name of the layer."""
+    return {layer.name: layer.penalty for layer in quantized_layers(model) if layer.penalty is not None}
+
+
+def counted_ebops(model: keras.Model) -> dict[str, float]:
+    """EBOPs of every layer with a price, as counted in the last training step."""
+    return {
+        name: float(np.asarray(penalty.counted))
+        for name, penalty in penalties(model).items()
+        if penalty.trainable
+    }
+
+
+def set_price(model: keras.Model, price: float) -> None:
+    """Give every layer the same price of one EBOP, in units of the loss."""
+    for penalty in penalties(model).values():
+        penalty.beta.assign(price)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collapse:
+    """A layer that lost all of its bits in training.
+
+    Attributes:
+        step: when.
+        layer: its name.
+    """
+
+    step: int
+    layer: str
+
+
+class BudgetController(keras.callbacks.Callback):
+    """Steers the price of EBOPs so that training stays at a budget.
+
+    Every layer with ``enable_ebops`` adds ``beta * EBOPs`` to the loss; this sets beta.
+
+    Args:
+        target_ebops: EBOPs wanted, as the layers count them.
+        price: of one EBOP at the start, in units of the loss; None for one that makes EBOPs weigh 0.1 of a
+            unit of the loss.
+        every: steps between two changes of the price.
+        controller: its settings; None for the defaults.
+        collapsed: hears of a layer that lost all bits; None raises.
+
+    Raises:
+        BudgetError: nothing in the model has a price, or a layer collapsed.
+    """
+
+    def __init__(
+        self,
+        target_ebops: float,
+        *,
+        price: float | None = None,
+        every: int = 1,
+        controller: PriceController | None = None,
+        collapsed: Callable[[Collapse], None] | None = None,
+    ) -> None:
+        super().__init__()
+        self.target_ebops = float(target_ebops)
+        base = 0.1 / self.target_ebops if price is None else price
+        self.controller = PriceController(base=base) if controller is None else controller
+        self.every = max(1, int(every))
+        self.state: PriceState | None = None
+        self.step = 0
+        self._collapsed = collapsed
+        self._alive: set[str] = set()
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Set the first price."""
+        if not penalties(self._trained):
+            raise BudgetError(
+                "nothing in this model has a price of EBOPs",
+                where=self._trained.name,
+                remedy="make its layers with enable_ebops=True",
+            )
+        set_price(self._trained, self.controller.base if self.state is None else self.state.price)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Count, and set the next price."""
+        self.step += 1
+        if self.step % self.every and self.state is not None:
+            return
+        found = counted_ebops(self._trained)
+        total = sum(found.values())
+        if self.state is None:
+            self.state = first(self.controller, total)
+            self._alive |= {name for name, ebops in found.items() if ebops > 0}
+        dead = sorted(name for name in self._alive if found[name] <= 0)
+        if dead:
+            self._report(Collapse(step=self.step, layer=dead[0]))
+            return
+        self.state = advance(self.controller, self.state, total, self.target_ebops, self.every)
+        set_price(self._trained, self.state.price)
+
+    def calm(self) -> None:
+        """Start anew from half the first price."""
+        self.controller = dataclasses.replace(self.controller, base=self.controller.base / 2)
+        self.state = None
+        set_price(self._trained, self.controller.base)
+
+    @property
+    def _trained(self) -> keras.Model:
+        model: Any = self.model
+        return model
+
+    def _report(self, collapse: Collapse) -> None:
+        if self._collapsed is None:
+            raise BudgetError(
+                f"all bits of a layer were trained away at step {collapse.step}",
+                where=collapse.layer,
+                remedy="start from a lower price, train widths more slowly, or raise the budget",
+            )
+        self._collapsed(collapse)
+
+
+class EbopsLog(keras.callbacks.Callback):
+    """Adds ``ebops`` to the logs of every epoch, as the layers counted them in its last step."""
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Write into the logs, where History and others read."""
+        if logs is not None:
+            model: Any = self.model
+            logs["ebops"] = sum(counted_ebops(model).values())
