@@ -112,7 +112,9 @@ def _types(kind: type) -> dict[str, Any]:
 
 
 def _near(name: str, known: Mapping[str, Any]) -> str:
-    return f"Did you mean {difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)[0]}?"
+    ends = [key for key in known if key.endswith(f"_{name}") and key.split("_")[0] == "finetune"]
+    near = ends or difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)
+    return f"Did you mean {near[0]}?"
 
 
 def _list(content: Mapping[str, Any], problems: list[str]) -> list[Any]:

@@ -66,7 +66,7 @@ def sweep(
         jobs: processes on this machine; -1 for one per core; None for one, or as joblib's active backend
             has it.
         exportable: refuse, before the points, what cannot be printed as an hls4ml project.
-        finetune_steps: none: training does not keep a budget yet.
+        finetune_steps: none: points are allocated, not trained.
         progress: hears of every step and point; None shows lines on standard error.
         settings: all other keywords of `convert`.
 

@@ -331,7 +331,7 @@ def test_budgets_that_cannot_be_met_are_listed(mlp):
         ({"jobs": 1.5}, "jobs must be"),
         ({"max_drop": -1}, "percentage points"),
         ({"target_ebops": 5}, "budgets, not one target_ebops"),
-        ({"finetune_steps": 10}, "does not keep a budget"),
+        ({"finetune_steps": 10}, "are not fine-tuned"),
         ({"validation_labels": [1]}, "come with validation data"),
         ({"weight_bit": 5}, "Did you mean weight_bits"),
     ],
