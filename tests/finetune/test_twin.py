@@ -1,7 +1,7 @@
 """The training twin: it computes what the model computes, gives back what it took, and keeps to the limits.
 
-What holds exactly: kernels act as the same numbers and data quantizers are the same, so with biases that lie on
-their grid the twin's outputs are the model's, bit for bit; elsewhere they differ by the rounding of biases.
+What holds exactly: kernels act as the same numbers and data quantizers are the same, so with biases that lie
+on their grid the twin's outputs are the model's, bit for bit; elsewhere the rounding of biases is between.
 """
 
 import functools
@@ -83,7 +83,7 @@ def test_a_twin_does_not_round_biases(case):
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_there_and_back_changes_nothing(case, seed):
-    """Codes and formats of data as they were, weights' formats the fewest bits that hold them; once for all."""
+    """Codes and formats of data as they were, weights' formats the fewest bits that hold them, at once."""
     ebops, kernel = case.count(), kernels(case.model)
     data = {layer.name: formats(layer.iqs[0]) for layer in case.linear}
     bits = {layer.name: layer.kq.state(np.asarray(layer.kernel)) for layer in case.linear}
