@@ -86,7 +86,9 @@ class Case:
         return [layer for layer in found if isinstance(layer, QLinear)]
 
 
-def make_case(build: Callable[[], keras.Model] = mlp, part: float = 0.3, **settings: Any) -> Case:
+def make_case(
+    build: Callable[[], keras.Model] = mlp, part: float = 0.3, *, compensate: bool = True, **settings: Any
+) -> Case:
     """A model allocated to a part of what its widest formats take."""
     model = build()
     x = samples(model)
@@ -99,6 +101,7 @@ def make_case(build: Callable[[], keras.Model] = mlp, part: float = 0.3, **setti
         Budget(target_ebops=int(part * widest)),
         logits=state.logits,
         settle=state.settle,
+        compensate=compensate,
     )
     budget = training_budget(allocated)
     return Case(model=conversion.model, clone=conversion.clone, budget=budget, settle=state.settle, x=x)

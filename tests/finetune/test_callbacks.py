@@ -205,8 +205,8 @@ def test_a_collapse_can_be_heard_of_instead():
     assert counted_ebops(made)[collapse.layer] == 0
     controller.calm()
     assert controller.state is None
-    assert controller.controller.base == 5e5
-    assert price_of(made) == 5e5
+    assert controller.controller.base == 1e5
+    assert price_of(made) == 1e5
 
 
 def test_prices_of_what_is_not_trained_do_not_count():
