@@ -1,0 +1,156 @@
+"""What calibrating and allocating a model costs, against `predict` of the float model on the same samples.
+
+    python tests/bench/cost.py FOLDER [--case ResNet-8] [--parts 1 4] [--rounds 5]
+
+FOLDER holds the material of `pareto.py`. A row per budget: the EBOPs that uniform 8 bits take, and parts of
+them. In every round the float model's `predict` runs before and after the work, and a ratio compares times of
+the same round only; the row gives medians over the rounds, and the range of the ratio. Every round converts
+anew, so that nothing is compiled before. Compilation (tracing, lowering, XLA) is the time in which JAX says it
+was at it, overlaps counted once; it is not in the other columns nor in the ratio. Memory is the peak of the
+process since it started.
+"""
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
+
+import jax
+import keras
+import numpy as np
+from pareto_cases import CASES
+from scale import peak_mib
+
+from hgqify import graph
+from hgqify.allocating import allocate
+from hgqify.budget import Budget
+from hgqify.calibrate import calibrate
+from hgqify.convert import Conversion, ConvertSettings, convert
+from hgqify.convert.interface import choose_io_type
+from hgqify.opening import open_for
+from hgqify.precision import lower, total_ebops
+from hgqify.quality import scoring_outputs
+from hgqify.settling import settle
+
+UNIFORM = {"weight_bits": 8, "activation_bits": 8, "input_bits": 8}
+_EVENTS = ("jaxpr_trace", "jaxpr_to_mlir", "backend_compile")
+
+
+@dataclass
+class Compilation:
+    """Hears of every compilation; traces contain each other, so that spans are joined before they count."""
+
+    spans: list[tuple[float, float]] = field(default_factory=list)
+
+    def __call__(self, name: str, duration: float, **_: object) -> None:
+        if any(event in name for event in _EVENTS):
+            end = time.perf_counter()
+            self.spans.append((end - duration, end))
+
+    def between(self, start: float, stop: float) -> float:
+        """Seconds of it in a stretch of time."""
+        total, reached = 0.0, start
+        for begin, end in sorted(self.spans):
+            begin, end = max(begin, reached), min(end, stop)
+            total += max(end - begin, 0.0)
+            reached = max(reached, end)
+        return total
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """Seconds of one round; work without compilation."""
+
+    predict: float
+    calibrate: float
+    allocate: float
+    compile: float
+
+    @property
+    def ratio(self) -> float:
+        return (self.calibrate + self.allocate) / self.predict
+
+
+def converted(model: keras.Model, **settings: object) -> Conversion:
+    read = graph.read(model)
+    return convert(read, ConvertSettings(io_type=choose_io_type(read, "tensor"), **settings))
+
+
+def uniform_ebops(model: keras.Model, samples: np.ndarray) -> int:
+    """What uniform 8 bits take."""
+    made = converted(model, **UNIFORM)
+    calibrate(made.model, made.probe, made.sites, open_for(model, samples), settle=settle)
+    return total_ebops(lower(made.model))
+
+
+def one_round(model: keras.Model, samples: np.ndarray, budget: int, compilation: Compilation) -> Round:
+    """`predict`, the work, and `predict` once more."""
+
+    def timed(work: Callable[[], object]) -> tuple[float, float]:
+        start = time.perf_counter()
+        work()
+        stop = time.perf_counter()
+        compiled = compilation.between(start, stop)
+        return stop - start - compiled, compiled
+
+    made = converted(model, weight_granularity="element")
+    source = open_for(model, samples)
+    logits = scoring_outputs(made.logits, made.clone, source)
+    before, _ = timed(lambda: model.predict(samples, verbose=0))
+    calibrating, first = timed(lambda: calibrate(made.model, made.probe, made.sites, source, settle=settle))
+    aim = Budget(target_ebops=budget)
+    allocating, second = timed(lambda: allocate(made, source, aim, logits=logits, settle=settle))
+    after, _ = timed(lambda: model.predict(samples, verbose=0))
+    return Round(
+        predict=(before + after) / 2,
+        calibrate=calibrating,
+        allocate=allocating,
+        compile=first + second,
+    )
+
+
+def row(part: int, budget: int, rounds: list[Round]) -> str:
+    ratios = [found.ratio for found in rounds]
+    seconds = [
+        statistics.median(getattr(found, name) for found in rounds)
+        for name in ("predict", "calibrate", "allocate", "compile")
+    ]
+    cells = [f"1/{part}" if part > 1 else "the same", f"{budget:,}", *(f"{n:.2f}" for n in seconds)]
+    spread = f"{statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})"
+    return "| " + " | ".join([*cells, spread, f"{peak_mib():.0f}"]) + " |"
+
+
+def main() -> None:
+    """Print the table, a line as soon as it is known."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--case", default="ResNet-8", choices=[*CASES])
+    parser.add_argument("--parts", nargs="+", type=int, default=[1, 4])
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    compilation = Compilation()
+    jax.monitoring.register_event_duration_secs_listener(compilation)
+    case = CASES[options.case]
+    data = case.data(options.folder)
+    model = case.model(options.folder, data)
+    samples = data.calib
+    model.predict(samples, verbose=0)  # compiles
+    full = uniform_ebops(model, samples)
+    print(f"{options.case}, {len(samples):,} samples, {options.rounds} rounds, seconds")
+    print("| of uniform 8 bits | EBOPs | predict | calibrate | allocate | compilation | ratio | peak MiB |")
+    print("|---" * 8 + "|", flush=True)
+    for part in options.parts:
+        budget = full // part
+        found = [one_round(model, samples, budget, compilation) for _ in range(options.rounds)]
+        print(row(part, budget, found), flush=True)
+
+
+if __name__ == "__main__":
+    main()
