@@ -5,9 +5,10 @@
 FOLDER holds the material of `pareto.py`. A row per budget: the EBOPs that uniform 8 bits take, and parts of
 them. In every round the float model's `predict` runs before and after the work, and a ratio compares times of
 the same round only; the row gives medians over the rounds, and the range of the ratio. Every round converts
-anew, so that nothing is compiled before. Compilation (tracing, lowering, XLA) is the time in which JAX says it
-was at it, overlaps counted once; it is not in the other columns nor in the ratio. Memory is the peak of the
-process since it started.
+anew, so that nothing is compiled before. Compilation (tracing, lowering, XLA) is the time in which JAX says
+it was at it, overlaps counted once; it is not in the other columns nor in the ratio. Processor seconds, of
+all threads, say how much of a ratio is due to other work on the machine, whose load average is printed:
+`predict` keeps all cores busy, the work about one. Memory is the peak of the process since it started.
 """
 
 import argparse
