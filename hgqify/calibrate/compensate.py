@@ -27,7 +27,7 @@ from hgqify.calling import predict
 from hgqify.graph import read, walk
 from hgqify.layers import QLinear
 
-ROWS = 6144
+ROWS = 8192
 """Most rows of patches a layer is fitted to."""
 
 TERMS = 4096
@@ -70,9 +70,7 @@ class Compensator:
         self._layers = {layer.name: layer for layer in layers if layer.name not in self.left}
         self._weights = {name: _weights(clone.get_layer(name)) for name in self._layers}
         self._compiled: dict[int, Callable[..., Any]] = {}
-        values = sum(int(np.prod(layer.data_shape)) for layer in self._layers.values())
-        self._keeps = values * len(inputs[0]) <= KEPT
-        self._kept: dict[str, np.ndarray] = {}
+        self._kept: list[tuple[str, np.ndarray]] = []
 
     def remaining(self, curvature: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """What of the curvature at every weight remains when those after it make good for its error.
@@ -158,16 +156,18 @@ class Compensator:
     def _floats(self) -> Iterator[tuple[str, np.ndarray]]:
         """Layer after layer: name and float input, which no allocation changes."""
         if self._kept:
-            yield from self._kept.items()
+            yield from self._kept
             return
-        found = {}
+        found, values = [], 0
         for layer, given in walk(self._clone, self._inputs, self._fast):
             if layer.name in self._layers:
                 floats = np.asarray(given[0])
-                if self._keeps:
-                    found[layer.name] = floats
+                values += floats.size
+                if values <= KEPT:
+                    found.append((layer.name, floats))
                 yield layer.name, floats
-        self._kept = found
+        if values <= KEPT:
+            self._kept = found
 
     def _fit(self, name: str, real: np.ndarray, floats: np.ndarray, rows: int = ROWS) -> Fit:
         layer, (kernel, bias) = self._layers[name], self._weights[name]

@@ -16,6 +16,7 @@ from hgqify.calibrate.patches import from_matrices, kernel_matrices
 from hgqify.fixed import span
 from hgqify.layers import QLinear
 
+_SMALL = 64  # rows of matrices that are inverted at once
 _BLOCK = 32  # terms whose errors are kept back, to be spread over all later ones by one product
 
 
@@ -65,7 +66,21 @@ def inverse_factor(matrix: np.ndarray) -> np.ndarray:
 
     With rows and columns in reverse order the Cholesky factor of the matrix is upper: its inverse is U.
     """
-    return np.linalg.inv(np.linalg.cholesky(matrix[:, ::-1, ::-1])[:, ::-1, ::-1])
+    return _inverse_cholesky(matrix[:, ::-1, ::-1])[:, ::-1, ::-1]
+
+
+def _inverse_cholesky(matrix: np.ndarray) -> np.ndarray:
+    """The inverse of the lower Cholesky factor, half by half: mere products."""
+    size = matrix.shape[-1]
+    if size <= _SMALL:
+        return np.linalg.inv(np.linalg.cholesky(matrix))
+    head, tail = slice(size // 2), slice(size // 2, None)
+    found = np.zeros_like(matrix)
+    found[:, head, head] = first = _inverse_cholesky(matrix[:, head, head])
+    below = matrix[:, tail, head] @ first.swapaxes(1, 2)
+    found[:, tail, tail] = second = _inverse_cholesky(matrix[:, tail, tail] - below @ below.swapaxes(1, 2))
+    found[:, tail, head] = -second @ (below @ first)
+    return found
 
 
 def output_curvature(layer: QLinear, curvature: np.ndarray, fit: Fit) -> np.ndarray:

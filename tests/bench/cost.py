@@ -16,7 +16,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -39,42 +39,64 @@ from hgqify.quality import scoring_outputs
 from hgqify.settling import settle
 
 UNIFORM = {"weight_bits": 8, "activation_bits": 8, "input_bits": 8}
-_EVENTS = ("jaxpr_trace", "jaxpr_to_mlir", "backend_compile")
+COMPILING = ("/jax/core/compile/jaxpr_", "/jax/core/compile/backend_compile")
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """On the clock, and of processors."""
+
+    clock: float = 0.0
+    processor: float = 0.0
+
+    def __add__(self, other: "Seconds") -> "Seconds":
+        return Seconds(self.clock + other.clock, self.processor + other.processor)
+
+    def __sub__(self, other: "Seconds") -> "Seconds":
+        return Seconds(self.clock - other.clock, self.processor - other.processor)
+
+    @staticmethod
+    def now() -> "Seconds":
+        return Seconds(time.perf_counter(), time.process_time())
 
 
 @dataclass
 class Compilation:
-    """Hears of every compilation; traces contain each other, so that spans are joined before they count."""
+    """Hears of every compilation; traces contain each other, and only the outermost counts."""
 
-    spans: list[tuple[float, float]] = field(default_factory=list)
+    depth: int = 0
+    begun: Seconds = Seconds()
+    total: Seconds = Seconds()
 
-    def __call__(self, name: str, duration: float, **_: object) -> None:
-        if any(event in name for event in _EVENTS):
-            end = time.perf_counter()
-            self.spans.append((end - duration, end))
+    def begin(self, name: str, *_: object, **__: object) -> None:
+        if name.startswith(COMPILING):
+            if self.depth == 0:
+                self.begun = Seconds.now()
+            self.depth += 1
 
-    def between(self, start: float, stop: float) -> float:
-        """Seconds of it in a stretch of time."""
-        total, reached = 0.0, start
-        for begin, end in sorted(self.spans):
-            begin, end = max(begin, reached), min(end, stop)
-            total += max(end - begin, 0.0)
-            reached = max(reached, end)
-        return total
+    def end(self, name: str, *_: object, **__: object) -> None:
+        if name.startswith(COMPILING):
+            self.depth -= 1
+            if self.depth == 0:
+                self.total += Seconds.now() - self.begun
 
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """Seconds of one round; work without compilation."""
+    """One round; work without compilation."""
 
-    predict: float
-    calibrate: float
-    allocate: float
-    compile: float
+    predict: Seconds
+    calibrate: Seconds
+    allocate: Seconds
+    compile: Seconds
 
     @property
     def ratio(self) -> float:
-        return (self.calibrate + self.allocate) / self.predict
+        return (self.calibrate + self.allocate).clock / self.predict.clock
+
+    @property
+    def processor_ratio(self) -> float:
+        return (self.calibrate + self.allocate).processor / self.predict.processor
 
 
 def converted(model: keras.Model, **settings: object) -> Conversion:
@@ -92,12 +114,11 @@ def uniform_ebops(model: keras.Model, samples: np.ndarray) -> int:
 def one_round(model: keras.Model, samples: np.ndarray, budget: int, compilation: Compilation) -> Round:
     """`predict`, the work, and `predict` once more."""
 
-    def timed(work: Callable[[], object]) -> tuple[float, float]:
-        start = time.perf_counter()
+    def timed(work: Callable[[], object]) -> tuple[Seconds, Seconds]:
+        start, compiled = Seconds.now(), compilation.total
         work()
-        stop = time.perf_counter()
-        compiled = compilation.between(start, stop)
-        return stop - start - compiled, compiled
+        took, compiled = Seconds.now() - start, compilation.total - compiled
+        return took - compiled, compiled
 
     made = converted(model, weight_granularity="element")
     source = open_for(model, samples)
@@ -108,22 +129,26 @@ def one_round(model: keras.Model, samples: np.ndarray, budget: int, compilation:
     allocating, second = timed(lambda: allocate(made, source, aim, logits=logits, settle=settle))
     after, _ = timed(lambda: model.predict(samples, verbose=0))
     return Round(
-        predict=(before + after) / 2,
+        predict=Seconds((before.clock + after.clock) / 2, (before.processor + after.processor) / 2),
         calibrate=calibrating,
         allocate=allocating,
         compile=first + second,
     )
 
 
+def spread(values: list[float]) -> str:
+    return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+
+
 def row(part: int, budget: int, rounds: list[Round]) -> str:
-    ratios = [found.ratio for found in rounds]
     seconds = [
-        statistics.median(getattr(found, name) for found in rounds)
+        f"{statistics.median(getattr(found, name).clock for found in rounds):.2f}"
         for name in ("predict", "calibrate", "allocate", "compile")
     ]
-    cells = [f"1/{part}" if part > 1 else "the same", f"{budget:,}", *(f"{n:.2f}" for n in seconds)]
-    spread = f"{statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})"
-    return "| " + " | ".join([*cells, spread, f"{peak_mib():.0f}"]) + " |"
+    ratios = [spread([found.ratio for found in rounds]), spread([found.processor_ratio for found in rounds])]
+    load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "-"
+    share = f"1/{part}" if part > 1 else "the same"
+    return "| " + " | ".join([share, f"{budget:,}", *seconds, *ratios, load, f"{peak_mib():.0f}"]) + " |"
 
 
 def main() -> None:
@@ -137,7 +162,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     compilation = Compilation()
-    jax.monitoring.register_event_duration_secs_listener(compilation)
+    jax.monitoring.register_scalar_listener(compilation.begin)
+    jax.monitoring.register_event_duration_secs_listener(compilation.end)
     case = CASES[options.case]
     data = case.data(options.folder)
     model = case.model(options.folder, data)
@@ -145,8 +171,9 @@ def main() -> None:
     model.predict(samples, verbose=0)  # compiles
     full = uniform_ebops(model, samples)
     print(f"{options.case}, {len(samples):,} samples, {options.rounds} rounds, seconds")
-    print("| of uniform 8 bits | EBOPs | predict | calibrate | allocate | compilation | ratio | peak MiB |")
-    print("|---" * 8 + "|", flush=True)
+    header = ["of uniform 8 bits", "EBOPs", "predict", "calibrate", "allocate", "compilation", "ratio"]
+    print("| " + " | ".join([*header, "of processor seconds", "load", "peak MiB"]) + " |")
+    print("|---" * 10 + "|", flush=True)
     for part in options.parts:
         budget = full // part
         found = [one_round(model, samples, budget, compilation) for _ in range(options.rounds)]
