@@ -260,7 +260,7 @@ def _losses(x: Any, gradient: Any, step: Any, low: Any, high: Any) -> Any:
     import jax
 
     shape = step.shape[2:]
-    # Of many positions that share a width, a part tells enough: an odd one, as strided layers use every second.
+    # Of many positions that share a width, a part tells enough: not every second, as strided layers do.
     places = [0 < n < x.ndim - 1 and (not shape or shape[n - 1] == 1) for n in range(x.ndim)]
     strides = [1 + 2 * (size >= _LONG) + 2 * (size >= _LONGER) for size in x.shape]
     thin = tuple(slice(None, None, n if place else 1) for n, place in zip(strides, places, strict=True))
