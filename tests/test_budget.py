@@ -16,6 +16,7 @@ from hgqify.allocating import allocate
 from hgqify.budget import Budget
 from hgqify.calibrate import Allocation, Allocator, calibrate, measure_sensitivity
 from hgqify.calibrate.allocate import LEAST_USE
+from hgqify.calibrate.fisher import BATCH
 from hgqify.calibrate.widths import live_frac
 from hgqify.calling import predict
 from hgqify.cli import main
@@ -63,7 +64,7 @@ def test_losses_of_a_linear_model_are_those_of_its_formula():
     *_, allocator = prepared(model, x)
     (layer,) = allocator.layers
     w, found = np.asarray(layer.kernel)[:, 0], allocator.data[layer.name]
-    scale = np.mean((x.astype("f8") @ w).reshape(2, 32) ** 2, axis=1).repeat(32)[:, None]
+    scale = np.mean((x.astype("f8") @ w).reshape(-1, BATCH) ** 2, axis=1).repeat(BATCH)[:, None]
     for n, measured in enumerate(allocator.sensitivity.data[layer.name]):
         i, f, bits = (int(part[n].item()) for part in (found.i, found.f, found.bits))
         top = 2.0**i - 2.0**-f if bits > 0 else 0
@@ -93,7 +94,7 @@ def test_weight_curvature_is_the_gauss_newton_diagonal():
     exact = (x.astype("f8") ** 2).T @ spread / len(x), (hidden**2).T @ (p - p**2) / len(x)
     for layer, expected in zip(linear, exact, strict=True):
         measured = found[layer.name]
-        # 256 batches are averaged: a tenth is one or two standard deviations.
+        # 512 batches are averaged: a tenth is one or two standard deviations.
         assert np.corrcoef(measured.ravel(), expected.ravel())[0, 1] > 0.9
         assert abs(measured.sum() / expected.sum() - 1) < 0.25
 

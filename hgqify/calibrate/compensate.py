@@ -36,6 +36,9 @@ TERMS = 4096
 ELEMENTS = 2**22
 """Most values in the largest tensor of the samples: bounds memory."""
 
+KEPT = 2**25
+"""Most values of the float model that are kept between allocations; where there are more, none are."""
+
 ENOUGH = 0.985
 """Share of a budget that moved weights are brought to."""
 
@@ -67,6 +70,7 @@ class Compensator:
         self._layers = {layer.name: layer for layer in layers if layer.name not in self.left}
         self._weights = {name: _weights(clone.get_layer(name)) for name in self._layers}
         self._compiled: dict[int, Callable[..., Any]] = {}
+        self._kept: list[tuple[str, np.ndarray]] = []
 
     def remaining(self, curvature: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """What of the curvature at every weight remains when those after it make good for its error.
@@ -79,11 +83,7 @@ class Compensator:
             the weight's output.
         """
         found = dict(curvature)
-        for layer, given in walk(self._clone, self._inputs, self._fast):
-            name = layer.name
-            if name not in self._layers:
-                continue
-            floats = np.asarray(given[0])
+        for name, floats in self._floats():
             fit = self._fit(name, floats, floats, ROWS // 2)
             pivots = np.diagonal(fit.factor, axis1=1, axis2=2)[:, : fit.weights.shape[1] - fit.bias]
             outputs = output_curvature(self._layers[name], curvature[name], fit)
@@ -131,7 +131,9 @@ class Compensator:
         ebops = count(allocation, kernels)
         if budget is None or ENOUGH * budget <= ebops <= budget or (ebops <= budget and not allocation.price):
             return ebops
-        found = largest_within(repriced, budget, start=max(allocation.price, 1e-30), enough=ENOUGH)
+        first = (ebops, (allocation, kernels)) if allocation.price else None
+        price = allocation.price or 1e-30
+        found = largest_within(repriced, budget, start=price, enough=ENOUGH, known=first)
         if found is None:
             return ebops
         allocator.apply(found[0])
@@ -147,18 +149,35 @@ class Compensator:
 
     def _in_turn(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         """Layer after layer: name, quantized input as those before it give it by then, float input."""
-        steps = (walk(model, self._inputs, self._fast) for model in (self._model, self._clone))
-        for (layer, given), (_, floats) in zip(*steps, strict=True):
+        steps = (step for step in walk(self._model, self._inputs, self._fast) if step[0].name in self._layers)
+        for (layer, given), (_, floats) in zip(steps, self._floats(), strict=True):
+            yield layer.name, np.asarray(self._fast(layer.iqs[0])(given[0])), floats
+
+    def _floats(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Layer after layer: name and float input, which no allocation changes."""
+        if self._kept:
+            yield from self._kept
+            return
+        found, values = [], 0
+        for layer, given in walk(self._clone, self._inputs, self._fast):
             if layer.name in self._layers:
-                yield layer.name, np.asarray(self._fast(layer.iqs[0])(given[0])), np.asarray(floats[0])
+                floats = np.asarray(given[0])
+                values += floats.size
+                if values <= KEPT:
+                    found.append((layer.name, floats))
+                yield layer.name, floats
+        if values <= KEPT:
+            self._kept = found
 
     def _fit(self, name: str, real: np.ndarray, floats: np.ndarray, rows: int = ROWS) -> Fit:
         layer, (kernel, bias) = self._layers[name], self._weights[name]
         # In float32 twice as fast, and damping is far above its rounding; but squares must not overflow.
         kind = np.float32 if max(np.abs(real).max(), np.abs(floats).max()) < 1e12 else np.float64
-        xq, x = (patch_rows(layer, part, rows).astype(kind) for part in (real, floats))
+        xq = patch_rows(layer, real, rows).astype(kind, copy=False)
         weights = kernel_matrices(layer, kernel)
-        lost = (x - xq) @ weights
+        lost = None
+        if real is not floats:
+            lost = (patch_rows(layer, floats, rows).astype(kind, copy=False) - xq) @ weights
         if bias is not None:
             xq = np.concatenate([xq, np.ones((*xq.shape[:2], 1), kind)], axis=2)
             weights = np.concatenate([weights, bias.reshape(len(weights), 1, -1)], axis=1)
@@ -167,8 +186,10 @@ class Compensator:
         squares = np.trace(gram, axis1=1, axis2=2)
         damping = _DAMPING * squares[:, None, None] / weights.shape[1] + 1e-12
         factor = inverse_factor(gram + damping * np.eye(weights.shape[1]))
+        if lost is not None:
+            weights = weights + factor.swapaxes(1, 2) @ (factor @ (turned @ lost))
         return Fit(
-            weights=weights + factor.swapaxes(1, 2) @ (factor @ (turned @ lost)),
+            weights=weights,
             factor=factor,
             energy=squares - (0 if bias is None else gram[:, -1, -1]),
             bias=bias is not None,

@@ -57,13 +57,14 @@ def patch_rows(layer: QLinear, x: np.ndarray, rows: int, seed: int = 0) -> np.nd
         _chosen(len(x) * int(np.prod(positions)), rows, seed), (len(x), *positions)
     )
     corner = np.stack(places) * strides[:, None] - pads[:, :1]
-    parts = []
-    for offset in np.ndindex(*layer.kernel_size):
+    flat = x.reshape(-1, x.shape[-1])
+    stacked = np.empty((len(sample), int(np.prod(window)), x.shape[-1]), x.dtype)  # (rows, window, channels)
+    for n, offset in enumerate(np.ndindex(*layer.kernel_size)):
         at = corner + (np.array(offset) * dilation)[:, None]
         inside = np.all((at >= 0) & (at < sizes[:, None]), axis=0)
-        at = np.clip(at, 0, sizes[:, None] - 1)
-        parts.append(x[(sample, *at)] * inside[:, None])
-    stacked = np.stack(parts, axis=1)  # (rows, window, channels)
+        index = np.ravel_multi_index((sample, *at), x.shape[:-1], mode="clip")
+        stacked[:, n] = flat[index]
+        stacked[~inside, n] = 0
     split = stacked.reshape(*stacked.shape[:2], groups_of(layer), -1)
     return np.moveaxis(split, 2, 0).reshape(split.shape[2], len(stacked), -1)
 

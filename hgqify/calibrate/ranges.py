@@ -102,7 +102,7 @@ def collect_ranges(
     for batch in source.batches(batch_size, limit=limit):
         count = len(batch)
         inputs = [pad(x, batch_size) for x in batch.inputs]
-        fracs = [_finer(frac, grid_frac(x)) for frac, x in zip(fracs, batch.inputs, strict=True)]
+        fracs = [_finer(frac, x) for frac, x in zip(fracs, batch.inputs, strict=True)]
         flat = predict(extremes, inputs)
         lows, highs = flat[0::2], flat[1::2]
         low = [np.minimum(a, b) for a, b in zip(low, lows, strict=True)] if low else lows
@@ -138,8 +138,14 @@ def _input_position(tensor: keras.KerasTensor, probe: keras.Model) -> int | None
     return next((n for n, candidate in enumerate(probe.inputs) if candidate is tensor), None)
 
 
-def _finer(a: int | None, b: int | None) -> int | None:
-    return b if a is None else a if b is None else max(a, b)
+def _finer(frac: int | None, x: np.ndarray) -> int | None:
+    """The finest LSB exponent so far, with more values; most batches only confirm it, cheap to see."""
+    if frac is not None:
+        codes = np.multiply(x, 2.0**frac, dtype=np.float64)
+        if np.array_equal(codes, np.rint(codes)):
+            return frac
+    found = grid_frac(x)
+    return found if frac is None else frac if found is None else max(frac, found)
 
 
 def pad(x: np.ndarray, count: int) -> np.ndarray:

@@ -9,12 +9,19 @@ from typing import TypeVar
 _T = TypeVar("_T")
 _EVALUATIONS = 40
 _STEP = math.log(30.0)
+_ELASTICITY = 0.2  # amounts fall with about this power of the price, where nothing is known of it
+_NEAREST = math.log(1.1)
 _LOWEST, _HIGHEST = math.log(1e-40), math.log(1e20)
 _CLOSE = 1e-6
 
 
 def largest_within(
-    evaluate: Callable[[float], tuple[int, _T]], limit: int, *, start: float, enough: float = 0.995
+    evaluate: Callable[[float], tuple[int, _T]],
+    limit: int,
+    *,
+    start: float,
+    enough: float = 0.995,
+    known: tuple[int, _T] | None = None,
 ) -> _T | None:
     """What is found at the lowest price whose amount stays within a limit.
 
@@ -26,6 +33,7 @@ def largest_within(
         limit: the largest amount allowed.
         start: the first price tried.
         enough: share of the limit that counts as used.
+        known: what ``evaluate(start)`` gives, if that is known: the limit is near, and so is the price.
 
     Returns:
         What had the largest amount within the limit; None if no price is high enough.
@@ -35,8 +43,12 @@ def largest_within(
     over: tuple[float, int] | None = None
     under: tuple[float, int] | None = None
     place, step = min(max(math.log(start), _LOWEST), _HIGHEST), _STEP
+    if known is not None:
+        miss = math.log(max(known[0], 1) / (limit * (1 + enough) / 2))
+        step = min(max(abs(miss) / _ELASTICITY, _NEAREST), _STEP)
     for _ in range(_EVALUATIONS):
-        amount, found = evaluate(math.exp(place))
+        amount, found = evaluate(math.exp(place)) if known is None else known
+        known = None
         if amount > limit:
             over = (place, amount)
         else:

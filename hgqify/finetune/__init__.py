@@ -3,18 +3,21 @@
 Run
     finetune -> FinetuneReport (Look, Collapse), FinetuneSettings
 Under a budget of EBOPs
-    TrainingBudget (Limits); BudgetController (PriceController), EbopsLog: callbacks for any Keras training
+    TrainingBudget (Limits)
+Callbacks for any Keras training
+    BudgetController (PriceController), EbopsLog, ParetoArchive (ArchiveFolder), TrainingProgress
 Losses
     Loss, make_loss
 What it passed through
     Archive, Entry, Stage
 """
 
-from hgqify.finetune.archive import Archive, Entry, Stage
+from hgqify.finetune.archive import Archive, ArchiveFolder, Entry, Stage
 from hgqify.finetune.budget import TrainingBudget
 from hgqify.finetune.callbacks import BudgetController, Collapse, EbopsLog
 from hgqify.finetune.controller import PriceController
 from hgqify.finetune.finetune import FinetuneReport, finetune
+from hgqify.finetune.fit_callbacks import ParetoArchive, TrainingProgress
 from hgqify.finetune.judge import Look
 from hgqify.finetune.losses import Loss, make_loss
 from hgqify.finetune.settings import FinetuneSettings
@@ -22,6 +25,7 @@ from hgqify.finetune.twin import Limits
 
 __all__ = [
     "Archive",
+    "ArchiveFolder",
     "BudgetController",
     "Collapse",
     "EbopsLog",
@@ -31,9 +35,11 @@ __all__ = [
     "Limits",
     "Look",
     "Loss",
+    "ParetoArchive",
     "PriceController",
     "Stage",
     "TrainingBudget",
+    "TrainingProgress",
     "finetune",
     "make_loss",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from hgqify.errors import BudgetError
+from hgqify.errors import BudgetError, RuleError
 from hgqify.finetune.controller import PriceController, PriceState, advance, first
 from hgqify.layers import EbopsPenalty, quantized_layers
 
@@ -51,17 +52,22 @@ class Collapse:
 class BudgetController(keras.callbacks.Callback):
     """Steers the price of EBOPs so that training stays at a budget.
 
-    Every layer with ``enable_ebops`` adds ``beta * EBOPs`` to the loss; this sets beta.
+    Every layer with ``enable_ebops`` adds ``beta * EBOPs`` to the loss; this sets beta. An optimizer with a
+    short memory follows it sooner: Adam with ``beta_2=0.99``.
 
     Args:
         target_ebops: EBOPs wanted, as the layers count them.
         price: of one EBOP at the start, in units of the loss; None for one that makes EBOPs weigh 0.1 of a
             unit of the loss.
         every: steps between two changes of the price.
+        ramp: steps over which what is wanted goes, evenly in logarithm, from the EBOPs at the start to the
+            target. Bits that a high price takes all at once hardly come back: give some hundreds where the
+            start is far from the target.
         controller: its settings; None for the defaults.
         collapsed: hears of a layer that lost all bits; None raises.
 
     Raises:
+        RuleError: EBOPs or a price that are not positive, steps that are not whole numbers.
         BudgetError: nothing in the model has a price, or a layer collapsed.
     """
 
@@ -71,18 +77,23 @@ class BudgetController(keras.callbacks.Callback):
         *,
         price: float | None = None,
         every: int = 1,
+        ramp: int = 0,
         controller: PriceController | None = None,
         collapsed: Callable[[Collapse], None] | None = None,
     ) -> None:
         super().__init__()
         self.target_ebops = float(target_ebops)
+        if not (math.isfinite(self.target_ebops) and self.target_ebops > 0):
+            raise RuleError("the EBOPs wanted must be positive", received=repr(target_ebops))
         base = 0.1 / self.target_ebops if price is None else price
         self.controller = PriceController(base=base) if controller is None else controller
-        self.every = max(1, int(every))
+        self.every = _whole("every", every, 1)
+        self.ramp = _whole("ramp", ramp, 0)
         self.state: PriceState | None = None
         self.step = 0
         self._collapsed = collapsed
         self._alive: set[str] = set()
+        self._start = self.target_ebops
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Set the first price."""
@@ -103,19 +114,26 @@ class BudgetController(keras.callbacks.Callback):
         total = sum(found.values())
         if self.state is None:
             self.state = first(self.controller, total)
+            self._start = max(total, 1.0)
             self._alive |= {name for name, ebops in found.items() if ebops > 0}
         dead = sorted(name for name in self._alive if found[name] <= 0)
         if dead:
             self._report(Collapse(step=self.step, layer=dead[0]))
             return
-        self.state = advance(self.controller, self.state, total, self.target_ebops, self.every)
+        self.state = advance(self.controller, self.state, total, self._wanted(), self.every)
         set_price(self._trained, self.state.price)
 
     def calm(self) -> None:
-        """Start anew from half the first price."""
-        self.controller = dataclasses.replace(self.controller, base=self.controller.base / 2)
+        """Start anew from a tenth of the first price."""
+        # Optimizers that normalize gradients hardly see a price halved once it is all there is.
+        self.controller = dataclasses.replace(self.controller, base=self.controller.base / 10)
         self.state = None
         set_price(self._trained, self.controller.base)
+
+    def _wanted(self) -> float:
+        """EBOPs wanted now."""
+        part = min(1.0, self.step / self.ramp) if self.ramp else 1.0
+        return self._start ** (1 - part) * self.target_ebops**part
 
     @property
     def _trained(self) -> keras.Model:
@@ -130,6 +148,12 @@ class BudgetController(keras.callbacks.Callback):
                 remedy="start from a lower price, train widths more slowly, or raise the budget",
             )
         self._collapsed(collapse)
+
+
+def _whole(name: str, value: int, low: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise RuleError(f"{name} must be a whole number, at least {low}", received=repr(value))
+    return value
 
 
 class EbopsLog(keras.callbacks.Callback):

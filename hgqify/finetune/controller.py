@@ -5,8 +5,8 @@ A controller on logarithms, so that it acts alike at every scale of loss and mod
     e     = log(EBOPs / target), EBOPs smoothed over some steps
     price = base * exp(gain * e + integral),    integral += rate * e
 
-The integral stops where the price cannot follow (anti-windup): at its bounds, and while the proportional part
-still drives the same way.
+The power of e is bounded, and the integral stops where it would drive the price beyond (anti-windup): however
+long EBOPs were far from the target, the price turns back as soon as they are not.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class PriceController:
         gain: of the error e.
         rate: of its integral, per step.
         smoothing: weight of the past in the smoothed EBOPs, per step.
-        bound: largest magnitude of the integral; exp(bound) is how far the price may leave the base.
+        bound: exp(bound) is how far the price may leave the base.
 
     Raises:
         RuleError: a base that is not positive.
@@ -83,7 +83,13 @@ def advance(
     past = controller.smoothing**steps
     log_ebops = past * state.log_ebops + (1 - past) * math.log(max(ebops, 1.0))
     e = log_ebops - math.log(target)
-    moved = state.integral + steps * controller.rate * e
-    integral = max(-controller.bound, min(controller.bound, moved))
-    power = max(-controller.bound, min(controller.bound, controller.gain * e)) + integral
+    bound = controller.bound
+    push = max(-bound, min(bound, controller.gain * e))
+    integral = state.integral + steps * controller.rate * e
+    # No further than to where the price is at its bound; it does not turn back for the sake of that either.
+    if e > 0:
+        integral = min(integral, max(state.integral, bound - push))
+    else:
+        integral = max(integral, min(state.integral, -bound - push))
+    power = max(-bound, min(bound, push + integral))
     return PriceState(log_ebops=log_ebops, integral=integral, price=controller.base * math.exp(power))

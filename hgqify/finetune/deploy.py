@@ -71,15 +71,28 @@ def deploy(twin: keras.Model, model: keras.Model, limits: Mapping[str, Limits], 
         if layer.name not in limits:
             copy_variables(other.variables, layer.variables)
             continue
-        state = other.iqs[0].state()
-        live = state.k + state.i + state.f > 0
-        parts = (np.where(live, part, 0) for part in (state.k, state.i, state.f))
+        k, i, f = data_format(other, limits[layer.name])
+        parts = (np.where(k + i + f > 0, part, 0) for part in (k, i, f))
         layer.iqs[0].set_state(*(part.reshape(layer.iqs[0].width_shape) for part in parts))
         f, codes = fitted(other, limits[layer.name], shift)
         layer.kernel.assign(np.ldexp(codes.astype(np.float64), -f))
         if layer.use_bias:
             copy_variables([other.bias], [layer.bias])
         assign_weights(layer, f, codes, shared_axes_of(layer))
+
+
+def data_format(layer: QLinear, limits: Limits) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """k, i and f of the input of a twin's layer, no wider than allowed; no batch axis.
+
+    Integer bits that were trained stay: what saturates is clipped for a reason. Fractional ones give way.
+
+    Args:
+        layer: of a twin.
+        limits: of the layer.
+    """
+    state = layer.iqs[0].state()
+    most, bits = (part.reshape(state.f.shape) for part in (limits.data_f, limits.data_bits))
+    return state.k, state.i, np.minimum(state.f, np.minimum(most, bits - state.i))
 
 
 def fitted(layer: QLinear, limits: Limits, shift: float) -> tuple[np.ndarray, np.ndarray]:
@@ -108,7 +121,7 @@ def _largest_shift(twin: keras.Model, limits: Mapping[str, Limits], aim: float) 
     """The largest shift in range with EBOPs of at most ``aim``; the smallest in range if none has."""
     layers = [layer for layer in quantized_layers(twin) if layer.name in limits]
     fixed = sum(layer.ebops() for layer in quantized_layers(twin) if layer.name not in limits)
-    bits = {layer.name: layer.input_bits() for layer in layers}
+    bits = {layer.name: _input_bits(layer, limits[layer.name]) for layer in layers}
 
     def counted(shift: float) -> int:
         found = fixed
@@ -125,3 +138,9 @@ def _largest_shift(twin: keras.Model, limits: Mapping[str, Limits], aim: float) 
         else:
             high = middle
     return low
+
+
+def _input_bits(layer: QLinear, limits: Limits) -> np.ndarray:
+    """As `QLinear.input_bits`, of what would be deployed."""
+    _, i, f = data_format(layer, limits)
+    return np.broadcast_to(np.maximum(i + f, 0), layer.data_shape).astype(np.int64)

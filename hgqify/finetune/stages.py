@@ -88,7 +88,7 @@ class WeightStage:
 class WidthStage:
     """Widths and weights are trained in the twin of the model.
 
-    Where a layer loses all of its bits, training goes back to where it was last looked at, at half the price.
+    Where a layer loses all of its bits, training goes back to the last look, at a tenth of the price.
 
     Attributes:
         model: settled quantized model with allocated widths.

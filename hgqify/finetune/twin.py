@@ -98,7 +98,10 @@ def _start(
     none = -np.frexp(np.maximum(origin, 1e-12))[1] - 1
     f = np.minimum(np.where(codes == 0, none, f - spare), limits.kernel_f)
     shared = shared_axes_of(layer)
-    f = np.max(f, axis=shared, keepdims=True) if shared else f
+    if shared:
+        # As fine as the weights of a group need; without any, all of them stay none.
+        finest = np.max(np.where(codes == 0, _LOWEST, f), axis=shared, keepdims=True)
+        f = np.where(finest > _LOWEST, finest, np.min(f, axis=shared, keepdims=True))
     f = f + rng.uniform(-_DITHER, _DITHER, f.shape)
     other.kernel.assign(weight)
     if layer.use_bias:
