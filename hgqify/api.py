@@ -19,6 +19,7 @@ from hgqify.convert import (
 )
 from hgqify.errors import RuleError
 from hgqify.export import refuse_unprintable
+from hgqify.finetune import OwnTraining, Storage
 from hgqify.precision import lower
 from hgqify.progress import Progress, TextProgress
 from hgqify.result import Result, aliases
@@ -45,6 +46,10 @@ def convert(
     allow_pickle: bool = False,
     safe_mode: bool = True,
     exportable: bool = False,
+    own: OwnTraining | None = None,
+    training_folder: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    force: bool = False,
     progress: Progress | None = None,
     **settings: Any,
 ) -> Result:
@@ -79,6 +84,12 @@ def convert(
         allow_pickle: open pickled arrays, which can run code.
         safe_mode: refuse models with Lambda layers, which can run code.
         exportable: refuse, before the fine-tuning, what cannot be printed as an hls4ml project.
+        own: the user's loss, optimizer, callbacks, augmentation, class weights, features of the fine-tuning.
+        training_folder: keeps the state of the fine-tuning, so that it can go on after anything that stopped
+            it, and the models it passed through; None keeps nothing on disk.
+        resume: go on from the state in ``training_folder``, if there is one; everything before the training
+            is done again, and must come out the same.
+        force: give up the state of another training in ``training_folder``.
         progress: hears of every step; None shows bars on standard error.
         settings: fields of `ConvertSettings` (weight_bits, activation_bits, ...), of `CalibrateSettings`
             (margin, ranges, ...), of `FinetuneSettings` (learning_rate, batch_size, ...) and of
@@ -92,6 +103,13 @@ def convert(
     """
     show = TextProgress() if progress is None else progress
     budget = _budget(target_ebops, max_drop, budgets, finetune_steps, compensate)
+    storage = _storage(training_folder, resume, force)
+    if budgets is not None and (own is not None or storage is not None):
+        raise RuleError(
+            "the points of a sweep over several budgets are not fine-tuned",
+            received="own" if own is not None else f"training_folder={os.fspath(training_folder or '')!r}",
+            remedy="leave it out; fine-tune the chosen budget with target_ebops",
+        )
     state = calibrated(
         model,
         calib,
@@ -140,8 +158,31 @@ def convert(
     if exportable:
         refuse_unprintable(lower(conversion.model), project, aliases(conversion.report.to_dict()))
     if allocated is None:
-        return finished(state, None, progress=show)
-    return finished(state, allocated.report, budget=training_budget(allocated), progress=show)
+        return finished(state, None, own=own, storage=storage, progress=show)
+    return finished(
+        state,
+        allocated.report,
+        budget=training_budget(allocated),
+        own=own,
+        storage=storage,
+        progress=show,
+    )
+
+
+def _storage(folder: str | os.PathLike[str] | None, resume: bool, force: bool) -> Storage | None:
+    """Where the training keeps its state; checked before any work.
+
+    Raises:
+        RuleError: something to resume, and no folder.
+        ExportError: the folder cannot be used.
+    """
+    if folder is None:
+        if resume:
+            raise RuleError("resume needs the folder of the training", remedy="give training_folder")
+        return None
+    storage = Storage(folder=folder, resume=resume, force=force)
+    storage.check()
+    return storage
 
 
 def _budget(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -12,17 +11,9 @@ from hgqify.calibrate import sqnr
 from hgqify.calling import predict
 from hgqify.data import Source
 from hgqify.report import Quality
+from hgqify.scoring import classes, label_classes
 
 _BATCH = 256
-
-
-def classes(output: np.ndarray, *, logits: bool) -> np.ndarray | None:
-    """Class of every sample: the largest logit, or the side of one half of a single probability."""
-    if output.ndim == 2 and output.shape[1] > 1 and logits:
-        return output.argmax(axis=1)
-    if output.ndim == 2 and output.shape[1] == 1 and np.all((output >= 0) & (output <= 1)):
-        return (output[:, 0] > 0.5).astype(np.int64)
-    return None
 
 
 def scoring_outputs(logits: Sequence[bool], float_model: keras.Model, source: Source) -> tuple[bool, ...]:
@@ -53,17 +44,6 @@ def _names_classes(labels: np.ndarray, classes: int) -> bool:
         return bool(np.all(np.isin(labels, (0, 1))) and np.all(labels.sum(axis=1) == 1))
     numbers = label_classes(labels)
     return numbers is not None and bool(np.all((numbers >= 0) & (numbers < classes)))
-
-
-def label_classes(labels: Any) -> np.ndarray | None:
-    """Class of every label: whole numbers, or the largest of a one-hot row."""
-    labels = np.asarray(labels)
-    if labels.ndim == 2 and labels.shape[1] > 1:
-        return labels.argmax(axis=1)
-    flat = labels.reshape(len(labels), -1)
-    if flat.shape[1] != 1 or np.any(flat != np.round(flat)):
-        return None
-    return flat[:, 0].astype(np.int64)
 
 
 def measure(

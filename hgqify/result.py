@@ -5,16 +5,17 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from hgqify.errors import ExportError
+from hgqify.errors import BudgetError, ExportError
 from hgqify.export import ProjectOptions, Written, write_project
 from hgqify.files import atomic_directory
+from hgqify.finetune import Archive, Entry
 from hgqify.precision import Certificate, Program, certify, to_npz
 from hgqify.report import Report
 
@@ -36,6 +37,9 @@ class Result:
             after further training make a new one with `hgqify.precision.lower(model)`.
         report: every figure.
         project: how the firmware project is written.
+        archive: models that a training under a budget passed through, none as good as another in EBOPs and
+            held-out loss, or better; empty without one.
+        choose: the result with another model of the archive, see `at`.
     """
 
     model: keras.Model
@@ -43,11 +47,34 @@ class Result:
     program: Program
     report: Report
     project: ProjectOptions
+    archive: Archive = field(default_factory=Archive)
+    choose: Callable[[Entry], Result] | None = field(default=None, repr=False)
 
     @property
     def certificate(self) -> Certificate:
         """The float32 verdict on every operation; `hgqify.certify` gives that of float64."""
         return certify(self.program)
+
+    def at(self, ebops: int) -> Result:
+        """The result with the model of least held-out loss within a budget that the training passed through.
+
+        Args:
+            ebops: at most so many EBOPs.
+
+        Raises:
+            BudgetError: there is no such model; says what there is.
+        """
+        entry = self.archive.best(ebops)
+        if entry is None or self.choose is None:
+            fewest = min((entry.ebops for entry in self.archive.front), default=None)
+            raise BudgetError(
+                "the training passed through no model within this budget",
+                received=f"{ebops:,} EBOPs",
+                remedy="fine-tune under a budget (target_ebops or max_drop)"
+                if fewest is None
+                else f"the fewest are {fewest:,}; for less, convert with target_ebops={ebops}",
+            )
+        return self.choose(entry)
 
     def summary(self) -> str:
         """The headline figures as a few lines of text."""

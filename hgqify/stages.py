@@ -35,7 +35,15 @@ from hgqify.convert.interface import choose_io_type
 from hgqify.equalizing import equalize
 from hgqify.errors import ModelLoadError, RuleError
 from hgqify.export import ProjectOptions
-from hgqify.finetune import FinetuneSettings, TrainingBudget, finetune
+from hgqify.finetune import (
+    Entry,
+    Finetuned,
+    FinetuneSettings,
+    OwnTraining,
+    Storage,
+    TrainingBudget,
+    finetune,
+)
 from hgqify.opening import open_for
 from hgqify.overflow_choice import choose_overflow
 from hgqify.precision import lower
@@ -152,6 +160,8 @@ def finished(
     allocation: AllocationReport | None,
     *,
     budget: TrainingBudget | None = None,
+    own: OwnTraining | None = None,
+    storage: Storage | None = None,
     progress: Progress = no_progress,
 ) -> Result:
     """The last stages of `convert`: fine-tuned if the settings say so, lowered, reported.
@@ -160,11 +170,12 @@ def finished(
         state: its model has the formats it is to have, or under a budget starts from; fine-tuning moves them.
         allocation: how they were chosen, if under a budget.
         budget: what fine-tuning keeps; None trains weights only.
+        own, storage: as for `finetune`.
         progress: hears of every step.
     """
     conversion, seconds = state.conversion, {**state.seconds}
     with timed("finetune", seconds):
-        trained = finetune(
+        tuned = finetune(
             conversion.model,
             conversion.clone,
             state.source,
@@ -172,10 +183,20 @@ def finished(
             settings=state.training,
             settle=state.settle,
             budget=budget,
+            own=own,
+            storage=storage,
             progress=progress,
         )
-        if trained.width_steps:
-            state = state.allocated(conversion, state.calibration.adjustments)
+    return _concluded(state, allocation, tuned, seconds)
+
+
+def _concluded(
+    state: Calibrated, allocation: AllocationReport | None, tuned: Finetuned, seconds: dict[str, float]
+) -> Result:
+    """Lowered and reported."""
+    conversion, trained = state.conversion, tuned.report
+    if trained.width_steps:
+        state = state.allocated(conversion, state.calibration.adjustments)
     with timed("lower", seconds):
         overflow_choices = ()
         if conversion.auto:
@@ -203,12 +224,23 @@ def finished(
             },
             seconds=seconds,
         )
+
+    def choose(entry: Entry) -> Result:
+        """Another model that the training passed through; this one stays as it is."""
+        model = keras.models.clone_model(conversion.model)
+        model.set_weights(list(entry.weights))
+        other = dataclasses.replace(state, conversion=dataclasses.replace(conversion, model=model))
+        told = dataclasses.replace(trained, best_step=entry.step, loss=entry.loss, lost=None)
+        return _concluded(other, allocation, dataclasses.replace(tuned, report=told), {**seconds})
+
     return Result(
         model=conversion.model,
         float_model=conversion.clone,
         program=program,
         report=report,
         project=state.project,
+        archive=tuned.archive,
+        choose=choose,
     )
 
 

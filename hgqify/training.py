@@ -13,7 +13,7 @@ from hgqify.precision import lower, total_ebops
 def training_budget(allocated: Allocated) -> TrainingBudget:
     """The budget of a model whose widths were allocated, for `finetune`.
 
-    Where the fewest EBOPs within a drop were asked for, what was found is the budget.
+    Where the fewest EBOPs within a drop were asked for, training starts from those found.
     """
     fitted, report = allocated.fitted, allocated.report
     allocator = fitted.allocator
@@ -31,6 +31,7 @@ def training_budget(allocated: Allocated) -> TrainingBudget:
         price=fitted.allocation.price,
         limits=limits,
         count=exact_ebops,
+        max_drop=report.max_drop,
     )
 
 

@@ -1,7 +1,9 @@
 """Short training of a calibrated model, with the float model as teacher.
 
 Run
-    finetune -> FinetuneReport (Look, Collapse), FinetuneSettings
+    finetune -> Finetuned (FinetuneReport, Look, Collapse, Archive), FinetuneSettings
+    OwnTraining: the user's loss, optimizer, callbacks, augmentation, class weights, features
+    Storage: where the state is kept
 Under a budget of EBOPs
     TrainingBudget (Limits)
 Callbacks for any Keras training
@@ -16,11 +18,14 @@ from hgqify.finetune.archive import Archive, ArchiveFolder, Entry, Stage
 from hgqify.finetune.budget import TrainingBudget
 from hgqify.finetune.callbacks import BudgetController, Collapse, EbopsLog
 from hgqify.finetune.controller import PriceController
-from hgqify.finetune.finetune import FinetuneReport, finetune
+from hgqify.finetune.finetune import Finetuned, finetune
 from hgqify.finetune.fit_callbacks import ParetoArchive, TrainingProgress
 from hgqify.finetune.judge import Look
 from hgqify.finetune.losses import Loss, make_loss
+from hgqify.finetune.own import OwnTraining
+from hgqify.finetune.report import FinetuneReport
 from hgqify.finetune.settings import FinetuneSettings
+from hgqify.finetune.storage import Storage
 from hgqify.finetune.twin import Limits
 
 __all__ = [
@@ -32,12 +37,15 @@ __all__ = [
     "Entry",
     "FinetuneReport",
     "FinetuneSettings",
+    "Finetuned",
     "Limits",
     "Look",
     "Loss",
+    "OwnTraining",
     "ParetoArchive",
     "PriceController",
     "Stage",
+    "Storage",
     "TrainingBudget",
     "TrainingProgress",
     "finetune",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,6 +129,24 @@ class BudgetController(keras.callbacks.Callback):
         self.controller = dataclasses.replace(self.controller, base=self.controller.base / 10)
         self.state = None
         set_price(self._trained, self.controller.base)
+
+    def record(self) -> dict[str, Any]:
+        """Where it is, as numbers, texts and lists."""
+        return {
+            "target_ebops": self.target_ebops,
+            "base": self.controller.base,
+            "state": None if self.state is None else dataclasses.asdict(self.state),
+            "step": self.step,
+            "start": self._start,
+            "alive": sorted(self._alive),
+        }
+
+    def resume(self, record: Mapping[str, Any]) -> None:
+        """Go on from what `record` told."""
+        self.target_ebops = record["target_ebops"]
+        self.controller = dataclasses.replace(self.controller, base=record["base"])
+        self.state = None if record["state"] is None else PriceState(**record["state"])
+        self.step, self._start, self._alive = record["step"], record["start"], {*record["alive"]}
 
     def _wanted(self) -> float:
         """EBOPs wanted now."""

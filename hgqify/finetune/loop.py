@@ -30,7 +30,11 @@ class Loop:
     callbacks: Sequence[keras.callbacks.Callback] = field(default_factory=tuple)
 
     def run(self, first: int, last: int) -> None:
-        """Take the steps from number ``first`` (counted from 0) up to ``last``, exclusive."""
+        """Take the steps from number ``first`` (counted from 0) up to ``last``, exclusive.
+
+        Ends sooner where a callback sets ``model.stop_training``.
+        """
+        self.trainer.stop_training = False
         told = keras.callbacks.CallbackList(list(self.callbacks), model=self.trainer)
         told.on_train_begin()
         per_epoch = self.batches.per_epoch
@@ -41,10 +45,13 @@ class Loop:
             batch = self.batches.at(step)
             told.on_train_batch_begin(place)
             targets: Any = batch.targets if len(batch.targets) > 1 else batch.targets[0]
-            result = self.trainer.train_on_batch(structured(self.trainer, batch.inputs), targets)
+            inputs = structured(self.trainer, batch.inputs)
+            result = self.trainer.train_on_batch(inputs, targets, sample_weight=batch.weights)
             loss = float(np.ravel(result)[0])
             told.on_train_batch_end(place, {"loss": loss})
             if place == per_epoch - 1:
                 told.on_epoch_end(epoch, {"loss": loss})
             self.after(step + 1, loss)
+            if self.trainer.stop_training:
+                break
         told.on_train_end()

@@ -6,6 +6,8 @@ Targets are arrays that hold everything a loss needs, so that Keras can pass the
 from __future__ import annotations
 
 import enum
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -33,7 +35,7 @@ class Loss(enum.StrEnum):
 class OutputLoss(Protocol):
     """The loss of one output: how its targets are made, and how the student is measured."""
 
-    def targets(self, teacher: np.ndarray) -> np.ndarray: ...
+    def targets(self, teacher: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray: ...
     def __call__(self, targets: Any, student: Any) -> Any: ...
 
 
@@ -42,14 +44,12 @@ class Distillation:
     """``(1 - w) KL(p || q) + w CE(labels, q)`` with p, q the softmax over the last axis, summed over it.
 
     Attributes:
-        labels: class probabilities (samples, classes) of all samples, or None.
-        label_weight: w; 0 without labels.
+        label_weight: w, where there are labels.
     """
 
-    labels: np.ndarray | None = None
     label_weight: float = 0.0
 
-    def targets(self, teacher: np.ndarray) -> np.ndarray:
+    def targets(self, teacher: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
         """The teacher's logits, mixed with the labels to one distribution's worth of probabilities.
 
         The loss is linear in the target probabilities but for a constant, so that teacher and labels need
@@ -57,8 +57,8 @@ class Distillation:
         """
         p = _softmax(np.asarray(teacher, np.float64))
         entropy = -np.sum(p * np.log(np.maximum(p, 1e-30)), axis=-1, keepdims=True)
-        w = 0.0 if self.labels is None else self.label_weight
-        mixed = p if self.labels is None else (1 - w) * p + w * self.labels
+        w = 0.0 if labels is None else self.label_weight
+        mixed = p if labels is None else (1 - w) * p + w * class_probabilities(labels, p.shape)
         return np.concatenate([mixed, (1 - w) * entropy], axis=-1).astype(np.float32)
 
     def __call__(self, targets: Any, student: Any) -> Any:
@@ -79,8 +79,8 @@ class NormalizedError:
 
     variance: float
 
-    def targets(self, teacher: np.ndarray) -> np.ndarray:
-        """The teacher's output."""
+    def targets(self, teacher: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
+        """The teacher's output; labels take no part."""
         return np.asarray(teacher, np.float32)
 
     def __call__(self, targets: Any, student: Any) -> Any:
@@ -89,21 +89,70 @@ class NormalizedError:
         return ops.mean(ops.reshape(error, (ops.shape(error)[0], -1)), axis=-1)
 
 
-def make_loss(kind: Loss, teacher: np.ndarray, labels: np.ndarray | None, label_weight: float) -> OutputLoss:
+@dataclass(frozen=True, kw_only=True)
+class Scaled:
+    """A loss times a constant.
+
+    Attributes:
+        loss: the loss.
+        weight: the constant.
+    """
+
+    loss: OutputLoss
+    weight: float
+
+    def targets(self, teacher: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
+        """Those of the loss."""
+        return self.loss.targets(teacher, labels)
+
+    def __call__(self, targets: Any, student: Any) -> Any:
+        """Loss of each sample."""
+        return self.weight * self.loss(targets, student)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithOwn:
+    """``(1 - w) loss(teacher, student) + w own(labels, student)``: the user's loss beside the teacher's.
+
+    Attributes:
+        taught: the loss by the teacher.
+        own: of labels and outputs, as Keras calls losses.
+        weight: w.
+        taught_shape, label_shape: of one sample's targets by the teacher, and of one label.
+    """
+
+    taught: OutputLoss
+    own: Callable[[Any, Any], Any]
+    weight: float
+    taught_shape: tuple[int, ...]
+    label_shape: tuple[int, ...]
+
+    def targets(self, teacher: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
+        """Those of the teacher, and the labels, in one row."""
+        count = len(teacher)
+        parts = [self.taught.targets(teacher).reshape(count, -1), np.asarray(labels).reshape(count, -1)]
+        return np.concatenate(parts, axis=1).astype(np.float32)
+
+    def __call__(self, targets: Any, student: Any) -> Any:
+        """Loss of each sample."""
+        count = math.prod(self.taught_shape)
+        taught = ops.reshape(targets[:, :count], (-1, *self.taught_shape))
+        labels = ops.reshape(targets[:, count:], (-1, *self.label_shape))
+        own = self.own(labels, student)
+        own = ops.mean(ops.reshape(own, (ops.shape(student)[0], -1)), axis=-1)
+        return (1 - self.weight) * self.taught(taught, student) + self.weight * own
+
+
+def make_loss(kind: Loss, teacher: np.ndarray, label_weight: float = 0.0) -> OutputLoss:
     """The loss of one output.
 
     Args:
         kind: what to compare.
         teacher: the teacher's output, (samples, ...).
-        labels: classes (samples,) or (samples, 1), probabilities (samples, classes), or None.
-        label_weight: share of the labels.
-
-    Raises:
-        DataError: labels that do not fit the output.
+        label_weight: share of the labels, where there are some.
     """
     if kind is Loss.KL:
-        probabilities = None if labels is None else class_probabilities(labels, teacher.shape)
-        return Distillation(labels=probabilities, label_weight=label_weight)
+        return Distillation(label_weight=label_weight)
     variance = float(np.var(np.asarray(teacher, np.float64)))
     # A constant output has no scale of its own; its error counts as it is.
     return NormalizedError(variance=variance if variance > 0 else 1.0)

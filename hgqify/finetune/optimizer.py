@@ -1,8 +1,8 @@
-"""Adam whose steps are relative to the size of what they move."""
+"""Adam whose steps are relative to the size of what they move, and two optimizers as one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -40,6 +40,52 @@ class RelativeAdam(keras.optimizers.Adam):
         scale = self._scales.get(id(variable))
         # A variable this was not made for (Keras may add some of its own) moves by the plain rate.
         super().update_step(gradient, variable, learning_rate if scale is None else learning_rate * scale)
+
+
+class SplitOptimizer(keras.optimizers.Optimizer):
+    """Two optimizers, each for variables of its own.
+
+    Args:
+        most: of all other variables.
+        some: of those with ``paths``.
+        paths: of variables.
+    """
+
+    def __init__(
+        self, most: keras.optimizers.Optimizer, some: keras.optimizers.Optimizer, paths: Collection[str]
+    ) -> None:
+        super().__init__(learning_rate=0.0)
+        self._parts = (most, some)
+        self._paths = frozenset(paths)
+        self._trained: list[Any] = []
+
+    def build(self, variables: list[Any]) -> None:
+        """Make the variables of both."""
+        super().build(variables)
+        self._trained = list(variables)
+        for part, own in zip(self._parts, self._split(variables), strict=True):
+            part.build(own)
+
+    @property
+    def variables(self) -> list[Any]:
+        """Those of both, after its own."""
+        return [*super().variables, *(v for part in self._parts for v in part.variables)]
+
+    def apply(self, grads: list[Any], trainable_variables: list[Any] | None = None) -> Any:
+        """One step of both."""
+        trained = self._trained if trainable_variables is None else list(trainable_variables)
+        pairs = list(zip(grads, trained, strict=True))
+        for part, own in zip(self._parts, self._split(trained), strict=True):
+            chosen = {id(v) for v in own}
+            if own:
+                part.apply([g for g, v in pairs if id(v) in chosen], own)
+        return self.iterations
+
+    def _split(self, variables: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+        return (
+            [v for v in variables if v.path not in self._paths],
+            [v for v in variables if v.path in self._paths],
+        )
 
 
 def relative_scale(weight: np.ndarray) -> np.ndarray:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import numpy as np
 
+from hgqify.finetune.archive import Stage
 from hgqify.finetune.budget import TrainingBudget
 from hgqify.finetune.callbacks import BudgetController, Collapse, counted_ebops
 from hgqify.finetune.controller import PriceController
 from hgqify.finetune.deploy import deploy_within
 from hgqify.finetune.freeze import frozen_widths
+from hgqify.finetune.judge import Look
 from hgqify.finetune.losses import OutputLoss
-from hgqify.finetune.optimizer import RelativeAdam
+from hgqify.finetune.optimizer import RelativeAdam, SplitOptimizer
+from hgqify.finetune.own import OwnTraining
 from hgqify.finetune.settings import FinetuneSettings
+from hgqify.finetune.storage import numbered, taken
+from hgqify.finetune.task import with_features
 from hgqify.finetune.twin import make_twin
 from hgqify.layers import quantized_layers, total_ebops
 
@@ -27,13 +32,28 @@ END_RATE = 0.1
 
 _AIM = 0.985  # of the budget: what is controlled is a count without settling
 _WIDTH_MEMORY = 0.99  # of Adam's squares while widths move: gradients change as widths do
-
-
 _COLLAPSES = 6  # so many, and widths stay as they are
+_FEWER, _MORE = 0.85, 1.08  # times the EBOPs tried so far, where a drop allows them or not
 
 
 class StageEnd(Exception):
     """A stage cannot go on; the next one can."""
+
+
+class TrainingStage(Protocol):
+    """What both stages have in common."""
+
+    name: Stage
+    callbacks: Sequence[keras.callbacks.Callback]
+
+    def prepared(self) -> AbstractContextManager[keras.Model]: ...
+    def stepped(self, step: int, loss: float) -> None: ...
+    def deploy(self, settle: Callable[[keras.Model], object]) -> None: ...
+    def looked(self, look: Look) -> None: ...
+    def ebops(self) -> float: ...
+    def record(self) -> dict[str, Any]: ...
+    def arrays(self) -> dict[str, np.ndarray]: ...
+    def resume(self, record: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None: ...
 
 
 @dataclass(kw_only=True, eq=False)
@@ -42,8 +62,9 @@ class WeightStage:
 
     Attributes:
         model: settled quantized model.
-        losses: of each output.
+        losses: of each output and feature.
         settings: of the fine-tuning.
+        own: the user's parts.
         rate: learning rate at the start.
         steps: in all.
     """
@@ -51,29 +72,39 @@ class WeightStage:
     model: keras.Model
     losses: Sequence[OutputLoss]
     settings: FinetuneSettings
+    own: OwnTraining
     rate: float
     steps: int
-    name: str = "weights"
-    callbacks: Sequence[keras.callbacks.Callback] = ()
+    name: Stage = Stage.WEIGHTS
+    callbacks: Sequence[keras.callbacks.Callback] = field(init=False)
+    _start: list[np.ndarray] = field(init=False, default_factory=list)
+    _optimizer: keras.optimizers.Optimizer | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.callbacks = self.own.callbacks
 
     @contextmanager
     def prepared(self) -> Iterator[keras.Model]:
         """Within the block: a compiled model that shares the layers; the user's own stays as it was."""
+        self._start = values_of(self.model.variables)
         with frozen_widths(self.model):
-            trainer = keras.Model(self.model.inputs, self.model.outputs)
+            trainer = with_features(keras.Model(self.model.inputs, self.model.outputs), self.own)
+            trained = trainer.trainable_variables
             schedule: Any = keras.optimizers.schedules.CosineDecay(self.rate, self.steps, alpha=0.01)
             clip = self.settings.clip_norm
-            optimizer = RelativeAdam(
-                trainer.trainable_variables, learning_rate=schedule, global_clipnorm=clip
-            )
+            optimizer = self.own.copied_optimizer()
+            if optimizer is None:
+                optimizer = RelativeAdam(trained, learning_rate=schedule, global_clipnorm=clip)
+            self._optimizer = optimizer
             compile_for(trainer, optimizer, self.losses)
+            optimizer.build(trained)
             yield trainer
-
-    def keep(self) -> None:
-        """Nothing to come back to: formats cannot be lost here."""
 
     def stepped(self, step: int, loss: float) -> None:
         """See `WidthStage.stepped`."""
+
+    def looked(self, look: Look) -> None:
+        """Nothing to come back to: formats cannot be lost here."""
 
     def ebops(self) -> float:
         """EBOPs for the progress."""
@@ -83,19 +114,42 @@ class WeightStage:
         """The model as it would be deployed now."""
         settle(self.model)
 
+    def record(self) -> dict[str, Any]:
+        """All of its state that is no array."""
+        return {}
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Its state, with the weights it began with: steps are relative to these."""
+        return numbered("start", self._start) | numbered("now", values_of(self._state()))
+
+    def resume(self, record: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        """Go on from a state; the model held the values of `begun` when this was prepared."""
+        restore(self._state(), taken("now", arrays))
+
+    def _state(self) -> list[keras.Variable]:
+        optimizer: Any = self._optimizer
+        return [*self.model.variables, *optimizer.variables]
+
+
+def begun(arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """The model's values at the beginning of the stage whose state this is; none of a `WidthStage`."""
+    return taken("start", arrays)
+
 
 @dataclass(kw_only=True, eq=False)
 class WidthStage:
     """Widths and weights are trained in the twin of the model.
 
-    Where a layer loses all of its bits, training goes back to the last look, at a tenth of the price.
+    Where a layer loses all of its bits, training goes back to the last look, at a tenth of the price. Where
+    the budget is a drop, every look says whether fewer EBOPs are tried next, or more.
 
     Attributes:
         model: settled quantized model with allocated widths.
         clone: float model with the same layers.
         budget: to be kept.
-        losses: of each output.
+        losses: of each output and feature.
         settings: of the fine-tuning.
+        own: the user's parts.
         rate: learning rate at the start.
         steps: in all.
         collapses: what was trained away, and given back.
@@ -106,27 +160,32 @@ class WidthStage:
     budget: TrainingBudget
     losses: Sequence[OutputLoss]
     settings: FinetuneSettings
+    own: OwnTraining
     rate: float
     steps: int
     collapses: list[Collapse]
-    name: str = "widths"
+    name: Stage = Stage.WIDTHS
     twin: keras.Model = field(init=False)
     controller: BudgetController = field(init=False)
     callbacks: Sequence[keras.callbacks.Callback] = field(init=False)
+    _fixed: int = field(init=False)
+    _target: float = field(init=False)
     _fallen: Collapse | None = field(init=False, default=None)
     _kept: list[np.ndarray] = field(init=False, default_factory=list)
+    _optimizer: keras.optimizers.Optimizer | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.twin = make_twin(self.model, self.clone, self.budget.limits, seed=self.settings.seed)
-        fixed = sum(
+        self._target = float(self.budget.target_ebops)
+        self._fixed = sum(
             layer.ebops() for layer in quantized_layers(self.model) if layer.name not in self.budget.limits
         )
         self.controller = BudgetController(
-            max(_AIM * self.budget.target_ebops - fixed, 1.0),
+            self._wanted(),
             controller=PriceController(base=max(self.budget.price, 1e-12)),
             collapsed=self._fall,
         )
-        self.callbacks = (self.controller,)
+        self.callbacks = (self.controller, *self.own.callbacks)
 
     @contextmanager
     def prepared(self) -> Iterator[keras.Model]:
@@ -142,17 +201,25 @@ class WidthStage:
         ]
         trained = self.twin.trainable_variables
         scale = self.settings.width_rate / rate
-        optimizer = RelativeAdam(
+        optimizer: keras.optimizers.Optimizer = RelativeAdam(
             trained, dict.fromkeys(widths, scale), learning_rate=schedule, beta_2=_WIDTH_MEMORY
         )
-        compile_for(self.twin, optimizer, self.losses)
+        others = self.own.copied_optimizer()
+        if others is not None:
+            optimizer = SplitOptimizer(others, optimizer, widths)
+        trainer = with_features(self.twin, self.own)
+        compile_for(trainer, optimizer, self.losses)
         optimizer.build(trained)
-        self.keep()
-        yield self.twin
-
-    def keep(self) -> None:
-        """Remember this moment, to come back to."""
+        self._optimizer = optimizer
         self._kept = values_of(self._state())
+        yield trainer
+
+    def looked(self, look: Look) -> None:
+        """Remember this moment, to come back to; where a drop decides, aim at other EBOPs."""
+        self._kept = values_of(self._state())
+        if self.budget.max_drop is not None:
+            self._target *= _FEWER if self.budget.allows(look.ebops, look.lost) else _MORE
+            self.controller.target_ebops = self._wanted()
 
     def stepped(self, step: int, loss: float) -> None:
         """Go back to the moment kept if this step ruined the model.
@@ -171,12 +238,6 @@ class WidthStage:
         if len(self.collapses) >= _COLLAPSES:
             raise StageEnd
 
-    def _fall(self, collapse: Collapse) -> None:
-        self._fallen = collapse
-
-    def _state(self) -> list[keras.Variable]:
-        return [*self.twin.variables, *self.twin.optimizer.variables]
-
     def ebops(self) -> float:
         """EBOPs for the progress: as counted in the last step."""
         return sum(counted_ebops(self.twin).values())
@@ -188,7 +249,32 @@ class WidthStage:
             settle(self.model)
             return self.budget.count(self.model)
 
-        deploy_within(self.twin, self.model, self.budget.limits, self.budget.target_ebops, settled)
+        deploy_within(self.twin, self.model, self.budget.limits, round(self._target), settled)
+
+    def record(self) -> dict[str, Any]:
+        """All of its state that is no array."""
+        return {"controller": self.controller.record(), "target": self._target}
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Its state, and the moment to come back to."""
+        return numbered("now", values_of(self._state())) | numbered("kept", self._kept)
+
+    def resume(self, record: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        """Go on from a state, prepared."""
+        self._target = record["target"]
+        self.controller.resume(record["controller"])
+        self._kept = taken("kept", arrays)
+        restore(self._state(), taken("now", arrays))
+
+    def _fall(self, collapse: Collapse) -> None:
+        self._fallen = collapse
+
+    def _wanted(self) -> float:
+        return max(_AIM * self._target - self._fixed, 1.0)
+
+    def _state(self) -> list[keras.Variable]:
+        optimizer: Any = self._optimizer
+        return [*self.twin.variables, *optimizer.variables]
 
 
 def compile_for(trainer: keras.Model, optimizer: Any, losses: Sequence[OutputLoss]) -> None:

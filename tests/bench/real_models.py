@@ -22,7 +22,7 @@ import hgqify
 from hgqify.calling import predict
 from hgqify.graph import load_model
 from hgqify.progress import no_progress
-from hgqify.quality import classes
+from hgqify.scoring import classes
 
 
 @dataclass(frozen=True, kw_only=True)

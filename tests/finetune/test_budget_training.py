@@ -35,7 +35,7 @@ def train(case: Case, budget: TrainingBudget | None = None, **settings) -> Finet
         settings=FinetuneSettings(**{"steps": STEPS, "batch_size": 32, "evaluations": 4} | settings),
         settle=case.settle,
         budget=case.budget if budget is None else budget,
-    )
+    ).report
 
 
 def assert_exact(model: keras.Model, program) -> None:
@@ -107,7 +107,7 @@ def test_the_report_tells_every_look(allocated):
         settle=case.settle,
         budget=case.budget,
         progress=events.append,
-    )
+    ).report
     assert report.width_steps == 24
     assert [look.stage for look in report.looks] == ["start", *["widths"] * 3, *["weights"] * 2]
     assert [look.step for look in report.looks] == [0, 8, 16, 24, 32, 40]
@@ -193,7 +193,7 @@ def test_interrupting_keeps_the_budget(allocated):
         settle=case.settle,
         budget=case.budget,
         progress=stop,
-    )
+    ).report
     assert report.interrupted
     assert report.steps == report.width_steps == 25
     assert case.budget.allows(exact_ebops(case.model))

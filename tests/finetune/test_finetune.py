@@ -60,7 +60,7 @@ def _run(conversion, source=X, settings=SETTINGS, **options):
         settings=settings,
         settle=settle,
         **options,
-    )
+    ).report
 
 
 def test_training_helps_and_leaves_formats_and_compile_state(make):
