@@ -6,7 +6,7 @@ Do
 Know
     certify(model) -> Certificate       overflow_statement(model, data) -> OverflowStatement
 Say how
-    Rule, ConvertSettings, CalibrateSettings, FinetuneSettings, ProjectOptions
+    Rule, ConvertSettings, CalibrateSettings, FinetuneSettings, OwnTraining, ProjectOptions
     load_settings(path) -> keyword arguments of convert, from a TOML file
 By hand
     hgqify.layers, hgqify.quantizers, hgqify.config (scopes)
@@ -26,7 +26,7 @@ from hgqify.checking import check, load_program  # noqa: E402
 from hgqify.convert import ConversionReport, ConvertSettings, Rule  # noqa: E402
 from hgqify.errors import HgqifyError  # noqa: E402
 from hgqify.export import CheckReport, ProjectOptions  # noqa: E402
-from hgqify.finetune import FinetuneSettings  # noqa: E402
+from hgqify.finetune import FinetuneSettings, OwnTraining  # noqa: E402
 from hgqify.pareto import Sweep, SweepPoint  # noqa: E402
 from hgqify.precision import Certificate  # noqa: E402
 from hgqify.reference import OverflowStatement  # noqa: E402
@@ -46,6 +46,7 @@ __all__ = [
     "FinetuneSettings",
     "HgqifyError",
     "OverflowStatement",
+    "OwnTraining",
     "ProjectOptions",
     "Result",
     "Rule",

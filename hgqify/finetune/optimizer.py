@@ -57,14 +57,15 @@ class SplitOptimizer(keras.optimizers.Optimizer):
         super().__init__(learning_rate=0.0)
         self._parts = (most, some)
         self._paths = frozenset(paths)
-        self._trained: list[Any] = []
+        self._places: tuple[list[int], list[int]] = [], []
 
     def build(self, variables: list[Any]) -> None:
         """Make the variables of both."""
         super().build(variables)
-        self._trained = list(variables)
-        for part, own in zip(self._parts, self._split(variables), strict=True):
-            part.build(own)
+        chosen = [v.path in self._paths for v in variables]
+        self._places = [n for n, c in enumerate(chosen) if not c], [n for n, c in enumerate(chosen) if c]
+        for part, places in zip(self._parts, self._places, strict=True):
+            part.build([variables[n] for n in places])
 
     @property
     def variables(self) -> list[Any]:
@@ -73,19 +74,11 @@ class SplitOptimizer(keras.optimizers.Optimizer):
 
     def apply(self, grads: list[Any], trainable_variables: list[Any] | None = None) -> Any:
         """One step of both."""
-        trained = self._trained if trainable_variables is None else list(trainable_variables)
-        pairs = list(zip(grads, trained, strict=True))
-        for part, own in zip(self._parts, self._split(trained), strict=True):
-            chosen = {id(v) for v in own}
-            if own:
-                part.apply([g for g, v in pairs if id(v) in chosen], own)
+        for part, places in zip(self._parts, self._places, strict=True):
+            own = None if trainable_variables is None else [trainable_variables[n] for n in places]
+            if places:
+                part.apply([grads[n] for n in places], own)
         return self.iterations
-
-    def _split(self, variables: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-        return (
-            [v for v in variables if v.path not in self._paths],
-            [v for v in variables if v.path in self._paths],
-        )
 
 
 def relative_scale(weight: np.ndarray) -> np.ndarray:

@@ -218,7 +218,9 @@ class WidthStage:
         """Remember this moment, to come back to; where a drop decides, aim at other EBOPs."""
         self._kept = values_of(self._state())
         if self.budget.max_drop is not None:
-            self._target *= _FEWER if self.budget.allows(look.ebops, look.lost) else _MORE
+            factor = _FEWER if self.budget.allows(look.ebops, look.lost) else _MORE
+            # What it started from is allowed: more EBOPs are of no use.
+            self._target = min(self._target * factor, float(self.budget.target_ebops))
             self.controller.target_ebops = self._wanted()
 
     def stepped(self, step: int, loss: float) -> None:

@@ -231,3 +231,36 @@ def test_all_steps_of_one_stage(allocated, share):
     stages = {look.stage for look in report.looks[1:]}
     assert stages == ({"widths"} if share else {"weights"})
     assert case.budget.allows(exact_ebops(case.model))
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A model that has learned something, its data and labels."""
+    model = mlp()
+    x = samples(model, 2000)
+    y = (x[:, 0] * x[:, 1] > 0).astype(np.int64) + (x[:, 2] > 0.3)
+    trainer = keras.Model(model.inputs, model.outputs)
+    trainer.compile("adam", "sparse_categorical_crossentropy")
+    trainer.fit(x, y, epochs=20, verbose="0")
+    return model, x, y
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_a_drop_is_kept_at_fewer_ebops(trained, labelled):
+    """Training goes on from the fewest EBOPs that allocation finds; what it says is lost is lost, no more."""
+    model, x, y = trained
+    taught = model.predict_on_batch(x).argmax(axis=1)
+    truth = y if labelled else taught
+    result = hgqify.convert(
+        model, x, labels=y if labelled else None, max_drop=1.0, finetune_steps=200, progress=no_progress
+    )
+    report = result.report.finetune
+    start = result.report.allocation["ebops"]
+    assert report["looks"][0]["ebops"] == start
+    assert result.report.ebops == exact_ebops(result.model) < 0.9 * start
+    found = result.model.predict_on_batch(x).argmax(axis=1)
+    lost = 100 * (np.mean(taught == truth) - np.mean(found == truth))
+    assert lost <= report["lost"] <= 1.0
+    assert_exact(result.model, result.program)
+    assert len(result.archive.front) > 1
+    assert result.at(start).report.ebops <= start
