@@ -1,5 +1,6 @@
 """`hgqify MODEL --calib FILE`: the whole way from a float model to a checked project."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -120,6 +121,31 @@ def _budget_options(function: _F) -> _F:
 
 def _training_options(function: _F) -> _F:
     for option in (
+        click.option(
+            "--training-folder",
+            type=click.Path(path_type=Path),
+            metavar="DIR",
+            help="Keeps the state of the fine-tuning and the best models it passes through. Default: "
+            "<output>.training, removed once the result is written.",
+        ),
+        click.option(
+            "--resume",
+            is_flag=True,
+            default=None,
+            help="Go on with a fine-tuning that was stopped or killed.",
+        ),
+        click.option(
+            "--label-weight",
+            type=click.FloatRange(0, 1),
+            metavar="SHARE",
+            help="Share of the labels in the loss, where there are some.",
+        ),
+        click.option(
+            "--width-rate",
+            type=click.FloatRange(min=0, min_open=True),
+            metavar="RATE",
+            help="Of trained widths, in bits per step.",
+        ),
         click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Samples per step."),
         click.option(
             "--learning-rate",
@@ -183,7 +209,7 @@ def project_options(function: _F) -> _F:
     metavar="DIR",
     help="Output folder. Default: <model>_hgq in the working folder.",
 )
-@click.option("--force", is_flag=True, help="Replace an existing result.")
+@click.option("--force", is_flag=True, help="Replace an existing result, and what is left of a fine-tuning.")
 @config_option
 @_budget_options
 @width_options
@@ -222,6 +248,8 @@ def convert(
     csim: bool | None,
     unsafe: bool | None,
     quiet: bool,
+    training_folder: Path | None,
+    resume: bool | None,
     **settings: Any,
 ) -> None:
     """Convert the Keras model MODEL (.keras, .h5) to fixed point.
@@ -237,22 +265,32 @@ def convert(
       hgqify fixtures/mnist/model.keras --calib fixtures/mnist/calib.npy \\
           --target-ebops 20000000 -o mnist_20M
       hgqify fixtures/mnist/model.keras --calib fixtures/mnist/calib.npy \\
+          --target-ebops 4000000 --finetune-steps 1000 --resume -o mnist_4M
+      hgqify fixtures/mnist/model.keras --calib fixtures/mnist/calib.npy \\
           --io-type io_stream --finetune-steps 0 --strategy Resource --reuse-factor 4 -o mnist_stream
     """
     target = output or Path(f"{Path(model).stem}_hgq")
     # Minutes of work end here: what can be known to fail is refused before.
     check_target(target, force=force, marker=MARKER)
+    training = training_folder or target.with_name(f"{target.name}.training")
     hgqify = library()
     asked = {**(hgqify.load_settings(config) if config is not None else {}), **given(**settings)}
+    kept = given(training_folder=training, resume=resume, force=force or None)
+    if "budgets" in asked and training_folder is None and resume is None:  # a sweep trains nothing
+        kept = {}
     result = hgqify.convert(
         model,
         calib,
         exportable=True,
+        **kept,
         progress=no_progress if quiet else TextProgress(),
         **given(key=single(key), allow_pickle=allow_pickle, safe_mode=False if unsafe else None),
         **asked,
     )
     written = result.save(target, force=force)
+    interrupted = bool(result.report.finetune.get("interrupted"))
+    if training_folder is None and not interrupted:
+        shutil.rmtree(training, ignore_errors=True)
     report = None
     if run_check:
         if not quiet:
@@ -270,6 +308,8 @@ def convert(
                 progress=no_progress if quiet else None,
             ),
         )
+    if interrupted:
+        click.echo(f"the fine-tuning can go on: run again with --resume --force (state in {training}/)")
     show_result(result, target, report, written.notes)
     if report is not None and not report.exact:
         ctx.exit(1)

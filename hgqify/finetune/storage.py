@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,10 +58,6 @@ class Storage:
                 where=str(state),
                 remedy="go on from it with --resume (resume=True), or start anew with --force (force=True)",
             )
-
-    def remove(self) -> None:
-        """Remove the folder and all that a training kept in it."""
-        shutil.rmtree(Path(self.folder).expanduser(), ignore_errors=True)
 
 
 class TrainingFolder:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -47,6 +48,11 @@ class Api:
     notes: tuple[str, ...] = ()
     entries: tuple[Entry, ...] = (Entry(),)
     files: tuple[str, ...] = ("sweep.json",)
+    interrupted: bool = False
+
+    @property
+    def report(self) -> Any:
+        return SimpleNamespace(finetune={"interrupted": self.interrupted})
 
     def _called(self, name: str, args: tuple[Any, ...], options: dict[str, Any]) -> "Api":
         self.calls.append((name, args, options))
@@ -106,7 +112,8 @@ def test_convert_is_the_default_command(api: Api) -> None:
             result = run(*prefix, *args)
             assert result.exit_code == 0, result.output
             # What the user does not say is left to the API's defaults.
-            assert api.named("convert") == (("m.keras", "x.npy"), {"exportable": True})
+            kept = {"training_folder": Path("m_hgq.training")}
+            assert api.named("convert") == (("m.keras", "x.npy"), {"exportable": True, **kept})
             assert api.named("save") == ((Path("m_hgq"),), {"force": False})
             assert api.named("check") == (
                 (Path("m_hgq"),),
@@ -124,7 +131,8 @@ def test_convert_passes_on_what_is_given(api: Api) -> None:
         "--margin 1 --input-bits 9 --output-bits 12 --finetune-steps 0 --learning-rate 0.01 "
         "--batch-size 32 --backend Vitis --io-type io_stream --part xc7 --clock-period 4 --softmax refuse "
         "--clock-uncertainty 10 --strategy resource --reuse-factor 4 --parallelization-factor 2 "
-        "--project-name top --no-check --seed 3 --quiet --equalize --no-correct-bias"
+        "--project-name top --no-check --seed 3 --quiet --equalize --no-correct-bias --resume "
+        "--training-folder t --label-weight 0.5 --width-rate 0.02"
     )
     result = run("m.keras", "--calib", "x.npz", *options.split())
     assert result.exit_code == 0, result.output
@@ -158,6 +166,11 @@ def test_convert_passes_on_what_is_given(api: Api) -> None:
         "equalize": True,
         "correct_bias": False,
         "seed": 3,
+        "resume": True,
+        "force": True,
+        "training_folder": Path("t"),
+        "label_weight": 0.5,
+        "width_rate": 0.02,
     }
     assert api.named("save") == ((Path("out"),), {"force": True})
     assert [name for name, *_ in api.calls] == ["convert", "save"]
@@ -196,6 +209,7 @@ def test_options_win_over_the_settings_file(api: Api, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert api.named("convert")[1] == {
         "exportable": True,
+        "training_folder": Path("m_hgq.training"),
         "weight_bits": 7,
         "learning_rate": 0.01,
         "seed": 4,
@@ -347,6 +361,25 @@ def test_sweep_passes_on_what_is_given(api: Api) -> None:
 def test_convert_takes_budgets_too(api: Api) -> None:
     assert run("m.keras", "--calib", "x.npz", "--no-check", "--budgets", "8000,4000").exit_code == 0
     assert api.named("convert")[1]["budgets"] == [8000, 4000]
+    assert "training_folder" not in api.named("convert")[1]  # nothing is trained
+
+
+def test_what_a_training_kept_goes_once_its_result_is_written(api: Api, tmp_path: Path) -> None:
+    def made(name: str) -> Path:
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "training_state.npz").touch()
+        return tmp_path / name
+
+    default, own = made("m_hgq.training"), made("mine")
+    api.interrupted = True
+    result = run("m.keras", "--calib", "x.npz", "--no-check")
+    assert "run again with --resume --force" in result.stdout
+    assert default.exists()
+    api.interrupted = False
+    assert "--resume" not in run("m.keras", "--calib", "x.npz", "--no-check").stdout
+    assert not default.exists()
+    run("m.keras", "--calib", "x.npz", "--no-check", "--training-folder", "mine")
+    assert own.exists()
 
 
 def test_a_mistake_of_ours_is_not_hidden(api: Api) -> None:
