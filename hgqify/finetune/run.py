@@ -135,22 +135,21 @@ class Training:
         batches = Batches(self.lesson.train, self.settings.batch_size, self.settings.seed, change)
 
         def after(step: int, loss: float) -> None:
-            nonlocal ebops
             self._step = step
             stage.stepped(step, loss)
             if step in marks:
                 self._consider(stage)
-                ebops = stage.ebops()
             if step in marks or (step % batches.per_epoch == 0 and self._is_due()):
                 self._store(stage)
-            values = {"loss": loss, "held out": self._looks[-1].loss, "EBOPs": ebops}
+            look = self._looks[-1]
+            ebops = stage.ebops() if look.ebops is None else look.ebops
+            values = {"loss": loss, "held out": look.loss, "EBOPs": float(ebops)}
             self.progress(Event(stage="finetune", done=step, total=self.settings.steps, values=values))
 
         with contextlib.suppress(StageEnd), stage.prepared() as trainer:
             if state is not None:
                 stage.resume(state.record["stage state"], state.arrays)
                 first = self._step
-            ebops = stage.ebops()
             Loop(trainer=trainer, batches=batches, callbacks=stage.callbacks, after=after).run(first, last)
 
     def _consider(self, stage: TrainingStage) -> None:
