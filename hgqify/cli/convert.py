@@ -135,6 +135,11 @@ def _training_options(function: _F) -> _F:
             help="Go on with a fine-tuning that was stopped or killed.",
         ),
         click.option(
+            "--devices",
+            type=click.Choice(["one", "all"]),
+            help="Split every batch of the fine-tuning over all devices. Default: one.",
+        ),
+        click.option(
             "--label-weight",
             type=click.FloatRange(0, 1),
             metavar="SHARE",

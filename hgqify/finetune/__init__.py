@@ -4,6 +4,7 @@ Run
     finetune -> Finetuned (FinetuneReport, Look, Collapse, Archive), FinetuneSettings
     OwnTraining: the user's loss, optimizer, callbacks, augmentation, class weights, features
     Storage: where the state is kept
+    Devices: one, or all
 Under a budget of EBOPs
     TrainingBudget (Limits)
 Callbacks for any Keras training
@@ -18,6 +19,7 @@ from hgqify.finetune.archive import Archive, ArchiveFolder, Entry, Stage
 from hgqify.finetune.budget import TrainingBudget
 from hgqify.finetune.callbacks import BudgetController, Collapse, EbopsLog
 from hgqify.finetune.controller import PriceController
+from hgqify.finetune.devices import Devices
 from hgqify.finetune.finetune import Finetuned, finetune
 from hgqify.finetune.fit_callbacks import ParetoArchive, TrainingProgress
 from hgqify.finetune.judge import Look
@@ -33,6 +35,7 @@ __all__ = [
     "ArchiveFolder",
     "BudgetController",
     "Collapse",
+    "Devices",
     "EbopsLog",
     "Entry",
     "FinetuneReport",

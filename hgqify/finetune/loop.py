@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from hgqify.calling import structured
+from hgqify.finetune.devices import Placement
 from hgqify.finetune.task import Batches
 
 
@@ -22,12 +23,14 @@ class Loop:
         batches: what each step sees.
         callbacks: Keras callbacks, told of batches and epochs.
         after: called after every step with its number, counted from 1, and the loss.
+        placement: of the trainer.
     """
 
     trainer: keras.Model
     batches: Batches
     after: Callable[[int, float], None]
     callbacks: Sequence[keras.callbacks.Callback] = field(default_factory=tuple)
+    placement: Placement = field(default_factory=Placement)
 
     def run(self, first: int, last: int) -> None:
         """Take the steps from number ``first`` (counted from 0) up to ``last``, exclusive.
@@ -46,7 +49,8 @@ class Loop:
             told.on_train_batch_begin(place)
             targets: Any = batch.targets if len(batch.targets) > 1 else batch.targets[0]
             inputs = structured(self.trainer, batch.inputs)
-            result = self.trainer.train_on_batch(inputs, targets, sample_weight=batch.weights)
+            with self.placement.scope():
+                result = self.trainer.train_on_batch(inputs, targets, sample_weight=batch.weights)
             loss = float(np.ravel(result)[0])
             told.on_train_batch_end(place, {"loss": loss})
             if place == per_epoch - 1:

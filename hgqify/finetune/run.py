@@ -16,6 +16,7 @@ from hgqify.finetune.archive import Archive, Entry, Stage
 from hgqify.finetune.budget import TrainingBudget
 from hgqify.finetune.callbacks import Collapse
 from hgqify.finetune.checkpoint import TrainingState
+from hgqify.finetune.devices import Placement, place
 from hgqify.finetune.judge import Judge, Look
 from hgqify.finetune.loop import Loop
 from hgqify.finetune.report import FinetuneReport
@@ -67,6 +68,7 @@ class Training:
     progress: Progress
     archive: Archive = field(init=False)
     _judge: Judge = field(init=False)
+    _placement: Placement = field(init=False)
     _folder: TrainingFolder | None = field(init=False, default=None)
     _stored: float = field(init=False, default=0.0)
     _best: list[np.ndarray] = field(init=False)
@@ -79,6 +81,7 @@ class Training:
     def run(self) -> FinetuneReport:
         """Train, and leave the best weights in the model."""
         budget = self.budget
+        self._placement = place(self.settings.devices, min(self.settings.batch_size, len(self.lesson.train)))
         self._judge = Judge(
             lesson=self.lesson,
             batch_size=max(self.settings.batch_size, 256),
@@ -150,7 +153,14 @@ class Training:
             if state is not None:
                 stage.resume(state.record["stage state"], state.arrays)
                 first = self._step
-            Loop(trainer=trainer, batches=batches, callbacks=stage.callbacks, after=after).run(first, last)
+            loop = Loop(
+                trainer=trainer,
+                batches=batches,
+                callbacks=stage.callbacks,
+                after=after,
+                placement=self._placement,
+            )
+            loop.run(first, last)
 
     def _consider(self, stage: TrainingStage) -> None:
         """Keep the model as it would be deployed now if it is the best so far, and allowed."""
@@ -248,6 +258,7 @@ class Training:
             rate=self._rate,
             steps=steps,
             collapses=self._collapses,
+            placement=self._placement,
         )
 
     def _weight_stage(self, before: int) -> WeightStage:
@@ -258,6 +269,7 @@ class Training:
             own=self.lesson.own,
             rate=self._rate * (END_RATE if before else 1.0),
             steps=max(self.settings.steps - before, 1),
+            placement=self._placement,
         )
 
 

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from hgqify.errors import RuleError
+from hgqify.finetune.devices import Devices
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,8 @@ class FinetuneSettings:
         evaluations: how often the held-out part is looked at.
         min_samples: with fewer samples nothing is trained: the held-out part could not tell gain from luck.
         max_samples: at most this many samples are kept in memory, a random choice if there are more.
+        devices: ALL splits every batch over all devices (JAX). Sums of gradients then round differently: the
+            same devices give the same weights, others nearly the same.
         seed: of the order of the samples.
 
     Raises:
@@ -43,6 +46,7 @@ class FinetuneSettings:
     evaluations: int = 8
     min_samples: int = 128
     max_samples: int = 16384
+    devices: Devices = Devices.ONE
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -56,6 +60,9 @@ class FinetuneSettings:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < low:
                 raise RuleError(f"{name} must be a whole number, at least {low}", received=repr(value))
+        if self.devices not in [*Devices]:
+            raise RuleError("devices must be 'one' or 'all'", received=repr(self.devices))
+        object.__setattr__(self, "devices", Devices(self.devices))
         for name in ("learning_rate", "width_rate", "clip_norm"):
             value = getattr(self, name)
             if value is None and name == "learning_rate":

@@ -16,6 +16,7 @@ from hgqify.finetune.budget import TrainingBudget
 from hgqify.finetune.callbacks import BudgetController, Collapse, counted_ebops
 from hgqify.finetune.controller import PriceController
 from hgqify.finetune.deploy import deploy_within
+from hgqify.finetune.devices import Placement
 from hgqify.finetune.freeze import frozen_widths
 from hgqify.finetune.judge import Look
 from hgqify.finetune.losses import OutputLoss
@@ -67,6 +68,7 @@ class WeightStage:
         own: the user's parts.
         rate: learning rate at the start.
         steps: in all.
+        placement: where it is trained; on several devices that is a copy.
     """
 
     model: keras.Model
@@ -75,30 +77,43 @@ class WeightStage:
     own: OwnTraining
     rate: float
     steps: int
+    placement: Placement
     name: Stage = Stage.WEIGHTS
     callbacks: Sequence[keras.callbacks.Callback] = field(init=False)
+    _trained: keras.Model = field(init=False)
     _start: list[np.ndarray] = field(init=False, default_factory=list)
     _optimizer: keras.optimizers.Optimizer | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.callbacks = self.own.callbacks
+        self._trained = self.model
 
     @contextmanager
     def prepared(self) -> Iterator[keras.Model]:
         """Within the block: a compiled model that shares the layers; the user's own stays as it was."""
         self._start = values_of(self.model.variables)
-        with frozen_widths(self.model):
-            trainer = with_features(keras.Model(self.model.inputs, self.model.outputs), self.own)
-            trained = trainer.trainable_variables
-            schedule: Any = keras.optimizers.schedules.CosineDecay(self.rate, self.steps, alpha=0.01)
-            clip = self.settings.clip_norm
-            optimizer = self.own.copied_optimizer()
-            if optimizer is None:
-                optimizer = RelativeAdam(trained, learning_rate=schedule, global_clipnorm=clip)
-            self._optimizer = optimizer
-            compile_for(trainer, optimizer, self.losses)
-            optimizer.build(trained)
+        if self.placement.distribution is not None:
+            with self.placement.scope():
+                self._trained = keras.models.clone_model(self.model)
+            restore(self._trained.variables, self._start)
+        with frozen_widths(self._trained):
+            with self.placement.scope():
+                trainer = self._compiled()
             yield trainer
+
+    def _compiled(self) -> keras.Model:
+        model = self._trained
+        trainer = with_features(keras.Model(model.inputs, model.outputs), self.own)
+        trained = trainer.trainable_variables
+        schedule: Any = keras.optimizers.schedules.CosineDecay(self.rate, self.steps, alpha=0.01)
+        optimizer = self.own.copied_optimizer()
+        if optimizer is None:
+            clip = self.settings.clip_norm
+            optimizer = RelativeAdam(trained, learning_rate=schedule, global_clipnorm=clip)
+        self._optimizer = optimizer
+        compile_for(trainer, optimizer, self.losses)
+        optimizer.build(trained)
+        return trainer
 
     def stepped(self, step: int, loss: float) -> None:
         """See `WidthStage.stepped`."""
@@ -112,7 +127,12 @@ class WeightStage:
 
     def deploy(self, settle: Callable[[keras.Model], object]) -> None:
         """The model as it would be deployed now."""
+        if self._trained is self.model:
+            settle(self.model)
+            return
+        restore(self.model.variables, values_of(self._trained.variables))
         settle(self.model)
+        restore(self._trained.variables, values_of(self.model.variables))
 
     def record(self) -> dict[str, Any]:
         """All of its state that is no array."""
@@ -128,7 +148,7 @@ class WeightStage:
 
     def _state(self) -> list[keras.Variable]:
         optimizer: Any = self._optimizer
-        return [*self.model.variables, *optimizer.variables]
+        return [*self._trained.variables, *optimizer.variables]
 
 
 def begun(arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
@@ -153,6 +173,7 @@ class WidthStage:
         rate: learning rate at the start.
         steps: in all.
         collapses: what was trained away, and given back.
+        placement: where it is trained.
     """
 
     model: keras.Model
@@ -164,6 +185,7 @@ class WidthStage:
     rate: float
     steps: int
     collapses: list[Collapse]
+    placement: Placement
     name: Stage = Stage.WIDTHS
     twin: keras.Model = field(init=False)
     controller: BudgetController = field(init=False)
@@ -175,7 +197,8 @@ class WidthStage:
     _optimizer: keras.optimizers.Optimizer | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        self.twin = make_twin(self.model, self.clone, self.budget.limits, seed=self.settings.seed)
+        with self.placement.scope():
+            self.twin = make_twin(self.model, self.clone, self.budget.limits, seed=self.settings.seed)
         self._target = float(self.budget.target_ebops)
         self._fixed = sum(
             layer.ebops() for layer in quantized_layers(self.model) if layer.name not in self.budget.limits
@@ -190,6 +213,12 @@ class WidthStage:
     @contextmanager
     def prepared(self) -> Iterator[keras.Model]:
         """Within the block: the twin, compiled."""
+        with self.placement.scope():
+            trainer = self._compiled()
+        self._kept = values_of(self._state())
+        yield trainer
+
+    def _compiled(self) -> keras.Model:
         rate = self.rate
         schedule: Any = keras.optimizers.schedules.CosineDecay(rate, self.steps, alpha=END_RATE)
         widths = [
@@ -211,8 +240,7 @@ class WidthStage:
         compile_for(trainer, optimizer, self.losses)
         optimizer.build(trained)
         self._optimizer = optimizer
-        self._kept = values_of(self._state())
-        yield trainer
+        return trainer
 
     def looked(self, look: Look) -> None:
         """Remember this moment, to come back to; where a drop decides, aim at other EBOPs."""

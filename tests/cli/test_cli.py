@@ -132,7 +132,7 @@ def test_convert_passes_on_what_is_given(api: Api) -> None:
         "--batch-size 32 --backend Vitis --io-type io_stream --part xc7 --clock-period 4 --softmax refuse "
         "--clock-uncertainty 10 --strategy resource --reuse-factor 4 --parallelization-factor 2 "
         "--project-name top --no-check --seed 3 --quiet --equalize --no-correct-bias --resume "
-        "--training-folder t --label-weight 0.5 --width-rate 0.02"
+        "--training-folder t --label-weight 0.5 --width-rate 0.02 --devices all"
     )
     result = run("m.keras", "--calib", "x.npz", *options.split())
     assert result.exit_code == 0, result.output
@@ -171,6 +171,7 @@ def test_convert_passes_on_what_is_given(api: Api) -> None:
         "training_folder": Path("t"),
         "label_weight": 0.5,
         "width_rate": 0.02,
+        "devices": "all",
     }
     assert api.named("save") == ((Path("out"),), {"force": True})
     assert [name for name, *_ in api.calls] == ["convert", "save"]
