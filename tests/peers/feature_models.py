@@ -212,6 +212,10 @@ BRANCHES: dict[str, Branch] = {
             for layer in (kl.Conv2D(3, 2, activation="relu"), kl.MaxPooling2D(2), kl.Flatten(), kl.Dense(2))
         ],
     ),
+    "EinsumDense, heads": one((4, 6), kl.EinsumDense, "abc,cde->abde", (None, 2, 3), bias_axes="de"),
+    "EinsumDense, turned": one((4, 2, 3), kl.EinsumDense, "abcd,cde->aeb", (5, 4), bias_axes="e"),
+    "EinsumDense, shared axis": one((4, 3, 2), kl.EinsumDense, "abcd,cde->abce", (4, 3, 2), bias_axes="ce"),
+    "EinsumDense, bias on places": one((4, 3), kl.EinsumDense, "abc,cd->abd", (4, 2), bias_axes="bd"),
     "max-pool 'same' behind relu": partial(
         chain, (7, 5, 3), lambda: [kl.Activation("relu"), kl.MaxPooling2D(2, padding="same")]
     ),

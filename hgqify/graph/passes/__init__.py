@@ -5,6 +5,7 @@ from hgqify.graph.passes.base import Event, Pass, PassResult
 from hgqify.graph.passes.drop_inference_identities import DropInferenceIdentities
 from hgqify.graph.passes.float_inputs import FloatInputs
 from hgqify.graph.passes.fold_batchnorm import FoldBatchnorm
+from hgqify.graph.passes.lower_einsum_dense import LowerEinsumDense
 from hgqify.graph.passes.lower_operations import LowerOperations
 from hgqify.graph.passes.lower_separable import LowerSeparable
 from hgqify.graph.passes.lower_time_distributed import LowerTimeDistributed
@@ -19,6 +20,7 @@ __all__ = [
     "Event",
     "FloatInputs",
     "FoldBatchnorm",
+    "LowerEinsumDense",
     "LowerOperations",
     "LowerSeparable",
     "LowerTimeDistributed",
