@@ -214,5 +214,5 @@ def matmul(node: Node, context: Context) -> list[LayerSpec]:
             remedy="export with io_parallel",
         )
     groups, rows, summed = context.shape_of(node.inputs[0])
-    sizes = {"groups": groups, "rows": rows, "columns": node.shape[1], "summed": summed}
+    sizes = {"groups": groups, "rows": rows, "columns": node.shape[2], "summed": summed}
     return [context.spec(node, "HgqifyMatmul", types={"accum": context.accumulator(node)}, attributes=sizes)]

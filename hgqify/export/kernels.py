@@ -1,6 +1,6 @@
 """The kernels hls4ml lacks, registered through its extension interface.
 
-Clipping to constant bounds (relu6, hard tanh, relu with a maximum), matrix products of two tensors, regrouping
+Clipping to constant bounds (relu6, hard tanh, relu with a maximum), matrix products of tensors, regrouping
 a stream into packs of another size, and lookup tables where numbers are ``ac_fixed``. The headers travel with
 every project, so a written project builds without hgqify.
 """
