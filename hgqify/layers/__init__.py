@@ -7,6 +7,7 @@ Linear: QDense, QConv1D, QConv2D, QConv3D, QDepthwiseConv1D, QDepthwiseConv2D, Q
 Elementwise: Quantize, QActivation, QAdd, QSubtract, QMultiply, QMaximum, QMinimum, QAverage
 Pooling: QMaxPooling1D/2D/3D, QGlobalMaxPooling1D/2D/3D, QAveragePooling1D/2D/3D,
     QGlobalAveragePooling1D/2D/3D
+Over any axes: QSum, QMean, QBelowMaximum, softmax; constant masks: QMask
 Defaults: LayerConfigScope
 Counting: total_ebops, span, EbopsPenalty
 Whole models: quantized_layers, refresh
@@ -34,6 +35,7 @@ from hgqify.layers.conv import QConv1D, QConv2D, QConv3D, QDepthwiseConv1D, QDep
 from hgqify.layers.dense import QDense
 from hgqify.layers.ebops import span
 from hgqify.layers.linear import QLinear
+from hgqify.layers.masking import QMask
 from hgqify.layers.max_pooling import (
     QGlobalMaxPooling1D,
     QGlobalMaxPooling2D,
@@ -47,7 +49,9 @@ from hgqify.layers.models import quantized_layers, refresh, total_ebops
 from hgqify.layers.qactivation import QActivation
 from hgqify.layers.quantize import Quantize
 from hgqify.layers.reciprocal import reciprocal, reciprocal_values
+from hgqify.layers.reductions import QBelowMaximum, QMean, QReduction, QSum
 from hgqify.layers.scope import LayerConfig, LayerConfigScope
+from hgqify.layers.softmax import exp_of_negative, reciprocal_from_one, softmax
 from hgqify.layers.windows import window_counts, window_padding
 
 __all__ = [
@@ -64,6 +68,7 @@ __all__ = [
     "QAveragePooling2D",
     "QAveragePooling3D",
     "QBatchNormalization",
+    "QBelowMaximum",
     "QConv1D",
     "QConv2D",
     "QConv3D",
@@ -78,20 +83,27 @@ __all__ = [
     "QGlobalMaxPooling3D",
     "QLayer",
     "QLinear",
+    "QMask",
     "QMaxPooling1D",
     "QMaxPooling2D",
     "QMaxPooling3D",
     "QMaximum",
+    "QMean",
     "QMerge",
     "QMinimum",
     "QMultiply",
+    "QReduction",
     "QSubtract",
+    "QSum",
     "Quantize",
+    "exp_of_negative",
     "get_activation",
     "quantized_layers",
     "reciprocal",
+    "reciprocal_from_one",
     "reciprocal_values",
     "refresh",
+    "softmax",
     "span",
     "total_ebops",
     "window_counts",
