@@ -56,6 +56,11 @@ class QReduction(QLayer):
         return tuple(sorted(a - 1 for a in found))
 
     @property
+    def input_sizes(self) -> tuple[int, ...]:
+        """The input's shape without the batch."""
+        return self._shape
+
+    @property
     def batched_axes(self) -> tuple[int, ...]:
         """The axes with the batch counted."""
         return tuple(a + 1 for a in self.axes)
