@@ -9,12 +9,32 @@ from hgqify.convert.remedies import REMEDIES
 from hgqify.convert.slots import Slots
 from hgqify.errors import UnsupportedLayerError
 from hgqify.graph import Node
-from hgqify.graph.passes import lower_einsum_dense
+from hgqify.graph.passes import lower_einsum_dense, open_attention
 
 
 def converters() -> dict[str, Converter]:
     """Converters by kind; each one refuses."""
-    return {"EinsumDense": _einsum_dense}
+    attention = ("MultiHeadAttention", "GroupQueryAttention", "Attention", "custom.GroupedQueryAttention")
+    return {"EinsumDense": _einsum_dense, "Dot": _dot, **dict.fromkeys(attention, _attention)}
+
+
+def _attention(node: Node, slots: Slots) -> keras.layers.Layer:
+    reason = open_attention.why_not(node) or "query, value and key have other shapes than it takes"
+    raise UnsupportedLayerError(
+        f"this attention has no fixed-point form: {reason}",
+        where=node.name,
+        received=node.kind,
+        remedy=REMEDIES["Attention"],
+    )
+
+
+def _dot(node: Node, slots: Slots) -> keras.layers.Layer:
+    raise UnsupportedLayerError(
+        "a product of two tensors that normalizes them has no fixed-point form",
+        where=node.name,
+        received="Dot(normalize=True)",
+        remedy=REMEDIES["Dot"],
+    )
 
 
 def _einsum_dense(node: Node, slots: Slots) -> keras.layers.Layer:

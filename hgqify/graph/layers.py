@@ -21,6 +21,10 @@ class Einsum(keras.layers.Layer):
     def __init__(self, equation: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.equation = equation
+        self.supports_masking = True
+
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> None:
+        """A mask of places says nothing about the result's places."""
 
     def call(self, inputs: Any) -> Any:
         """The product of a list of two tensors."""

@@ -8,6 +8,7 @@ import numpy as np
 from contract import Case, quantized
 from layer_oracles import mean_by_reciprocal, pool
 from linear_cases import KIF, LINEAR, NORMALIZATION, OUT, PER_CHANNEL, SHARED, channels_first, relu
+from reduction_cases import REDUCTIONS
 
 from hgqify import layers as L
 from hgqify.layers import reciprocal
@@ -313,5 +314,6 @@ FAMILIES = {
     "activations": ACTIVATIONS,
     "merges": MERGES,
     "pooling": POOLING,
+    "reductions": REDUCTIONS,
 }
 CASES = [case for family in FAMILIES.values() for case in family]

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import keras
+import numpy as np
 from branches import Branch
 
 kl = keras.layers
@@ -71,6 +72,27 @@ def fan_out() -> Built:
 def softmax_output() -> Built:
     x = keras.Input((6,))
     return [x], [kl.Dense(4, activation="softmax")(x), kl.Softmax()(kl.Dense(3)(x))]
+
+
+def softmax_inside() -> Built:
+    """By layer over other axes, as activation, by operation."""
+    x = keras.Input((4, 3))
+    y = kl.Softmax(axis=1)(kl.Dense(3)(x))
+    y = kl.Dense(3, activation="softmax")(kl.Add()([x, y]))
+    y = kl.Softmax(axis=[1, 2])(kl.Dense(4)(y))
+    return [x], [kl.Dense(2)(keras.ops.softmax(kl.Dense(3)(y)))]
+
+
+def masked_softmax() -> Built:
+    """D10: the peer drops constant masks, causal ones included."""
+    x = keras.Input((4, 4))
+    causal = np.tril(np.ones((4, 4), bool))
+    y = kl.Softmax()(kl.Dense(4)(x), mask=causal)
+    # The first row has no element at all.
+    return [x], [
+        kl.Dense(2)(y),
+        kl.Dense(2)(kl.Softmax()(kl.Dense(4)(y), mask=causal & ~np.eye(4, dtype=bool))),
+    ]
 
 
 def input_as_output() -> Built:
@@ -192,6 +214,8 @@ BRANCHES: dict[str, Branch] = {
     "softplus": act(kl.Activation, "softplus"),
     "hard_sigmoid": act(kl.Activation, "hard_sigmoid"),
     "softmax as activation, at the end": softmax_output,
+    "softmax inside": softmax_inside,
+    "D10 softmax with constant masks": masked_softmax,
     "BatchNorm on another axis": partial(
         chain, (4, 5, 3), lambda: [kl.BatchNormalization(axis=1), kl.Activation("relu")]
     ),

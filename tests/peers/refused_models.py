@@ -40,7 +40,7 @@ def masked_softmax() -> keras.Model:
 
 
 ATTENTION = "attention is not supported yet; convert the layers before and after it separately"
-SOFTMAX = "a softmax in the middle of a model is not supported; end the model at the logits before it"
+SOFTMAX = "give a constant mask, or add a large negative number to what is masked yourself"
 RECURRENT = "recurrent layers are not supported yet; convert the layers before and after it separately"
 NORM = "use BatchNormalization, which becomes a constant scale and shift"
 TRANSPOSED = "use UpSampling (nearest) followed by a convolution"
@@ -55,10 +55,7 @@ REFUSED: dict[str, tuple[Callable[[], keras.Model], str, str]] = {
         ATTENTION,
     ),
     "D10 Attention": (sequence(lambda x: kl.Attention()([x, x])), "Attention", ATTENTION),
-    "D10 softmax with a mask": (masked_softmax, "Softmax", SOFTMAX),
-    "softmax as activation, inside": (
-        sequence(lambda x: kl.Dense(4, activation="softmax")(x)), "softmax", SOFTMAX
-    ),
+    "D10 softmax with a mask that is an input": (masked_softmax, "Softmax", SOFTMAX),
     "LSTM": (sequence(lambda x: kl.LSTM(3)(x)), "LSTM", RECURRENT),
     "GRU": (sequence(lambda x: kl.GRU(3, return_sequences=True)(x)), "GRU", RECURRENT),
     "SimpleRNN": (sequence(lambda x: kl.SimpleRNN(3)(x)), "SimpleRNN", RECURRENT),

@@ -9,8 +9,6 @@ sliding window, constants) become the softmax's constant mask; dropout does noth
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from hgqify.graph.model import SELECT, Graph, Node
 from hgqify.graph.passes.attention_calls import AttentionError, Call, bound
 from hgqify.graph.passes.attention_nodes import attention, grouped_query, multi_head
@@ -61,11 +59,12 @@ def kind_of(node: Node) -> str | None:
     return node.kind if node.kind in _OPENED else None
 
 
-def why_not(node: Node, shapes: Mapping[str, tuple[int, ...]]) -> str:
-    """Why an attention node cannot be opened; empty where it can."""
-    kind = kind_of(node)
+def why_not(node: Node) -> str:
+    """Why an attention node cannot be opened, as far as its arguments tell; empty where they say nothing."""
     try:
-        _OPENED[kind](node, Call.of(node, shapes)) if kind else None
+        call = Call.of(node, {})
     except AttentionError as error:
         return str(error)
-    return ""
+    if node.config.get("score_mode", "dot") != "dot":
+        return "score_mode is 'concat', which needs tanh of all sums of query and key"
+    return "attention_mask differs between samples" if call.mask is not None else ""
