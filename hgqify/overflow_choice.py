@@ -208,6 +208,9 @@ def _products(program: Program, node: Node, operand: int, bits: np.ndarray) -> i
     if isinstance(op, ops.Multiply):
         other = operand_bits(program, node.inputs[1 - operand])
         return int(np.sum(np.broadcast_to(bits * other, node.shape)))
+    if isinstance(op, ops.Matmul):
+        other = operand_bits(program, node.inputs[1 - operand])
+        return int(np.sum(bits.sum(axis=1) * other.sum(axis=1)))
     return None
 
 

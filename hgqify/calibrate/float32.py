@@ -21,6 +21,7 @@ from hgqify.layers import (
     QAverage,
     QBatchNormalization,
     QBelowMaximum,
+    QEinsum,
     QLayer,
     QLinear,
     QMean,
@@ -206,7 +207,7 @@ def _narrow(quantizer: widths.Quantizer, *, finest: bool) -> None:
 
 
 def _fit_inputs(layer: QLayer) -> Iterable[Adjustment]:
-    product = isinstance(layer, QMultiply)
+    product = isinstance(layer, QMultiply | QEinsum)
     lost = [0] * len(layer.iqs)
     excess = _excess_of_merge(layer)
     while (excess > 0).any() and max(map(_widest, layer.iqs)) > MIN_INPUT_BITS:
@@ -243,6 +244,8 @@ def _excess_of_merge(layer: QLayer) -> np.ndarray:
         total = widths.channel_bound(layer) * int(np.max(layer.window_counts()))
         return _ceil_bits(total, widths.channel_frac(layer)) + _reciprocal_bits(layer)
     states = [quantizer.state() for quantizer in layer.iqs]
+    if isinstance(layer, QEinsum):
+        return _excess_of_einsum(layer, states)
     tops = np.broadcast_arrays(*(widths.bound(state) for state in states))
     fracs = np.broadcast_arrays(*(widths.live_frac(state) for state in states))
     if isinstance(layer, QMultiply):
@@ -261,6 +264,16 @@ def _excess_of_reduction(layer: QReduction) -> np.ndarray:
         return np.atleast_1d(_ceil_bits(2 * tops.max(axis=layer.axes), frac))
     excess = np.atleast_1d(_ceil_bits(tops.sum(axis=layer.axes), frac))
     return excess + (_reciprocal_bits(layer) if isinstance(layer, QMean) else 0)
+
+
+def _excess_of_einsum(layer: QEinsum, states: list[widths.QuantizerState]) -> np.ndarray:
+    """Of sums of products of two tensors; each one counts with the finest LSB of all products."""
+    tops = [
+        np.broadcast_to(widths.bound(state)[0] if np.ndim(state.k) else widths.bound(state), shape)
+        for state, shape in zip(states, layer.input_shapes, strict=True)
+    ]
+    frac = sum(int(widths.live_frac(state).max()) for state in states)
+    return np.atleast_1d(_ceil_bits(np.einsum(layer.sample_equation, *tops), frac))
 
 
 def _reciprocal_bits(layer: Any) -> int:

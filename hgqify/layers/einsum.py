@@ -38,6 +38,11 @@ class QEinsum(QMerge, keras.layers.Layer):
         """The equation of one sample, known once the layer is built."""
         return self._equation
 
+    @property
+    def input_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of both inputs, without the batch."""
+        return tuple(self._shapes)
+
     def _check_shapes(self) -> None:
         try:
             a, b = self._shapes

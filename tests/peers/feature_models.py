@@ -95,6 +95,32 @@ def masked_softmax() -> Built:
     ]
 
 
+def attention() -> Built:
+    """D10: the peer does not find attention, and drops masks, causal ones included."""
+    x = keras.Input((4, 3))
+    y = kl.MultiHeadAttention(2, 2, output_shape=3)(x, x, use_causal_mask=True)
+    return [x], [kl.Dense(2)(y)]
+
+
+def cross_attention() -> Built:
+    x, z = keras.Input((3, 3)), keras.Input((4, 2))
+    y, scores = kl.MultiHeadAttention(2, 2, value_dim=1)(x, z, return_attention_scores=True)
+    return [x, z], [kl.Dense(2)(y), scores]
+
+
+def dot_attention() -> Built:
+    x, z = keras.Input((3, 3)), keras.Input((4, 3))
+    return [x, z], [kl.Dense(2)(kl.Attention(use_scale=True)([kl.Dense(3)(x), z]))]
+
+
+def products() -> Built:
+    """By layer and by operations."""
+    x, z = keras.Input((3, 4)), keras.Input((4, 2))
+    y = kl.Dot(axes=(2, 1))([kl.Dense(4)(x), z])
+    square = keras.ops.einsum("btc,bsc->bts", y, y)
+    return [x, z], [kl.Dense(2)(square @ y)]
+
+
 def input_as_output() -> Built:
     """D13: refused by the peers; a quantizer of its own stands between."""
     x = keras.Input((6,))
@@ -216,6 +242,10 @@ BRANCHES: dict[str, Branch] = {
     "softmax as activation, at the end": softmax_output,
     "softmax inside": softmax_inside,
     "D10 softmax with constant masks": masked_softmax,
+    "D10 MultiHeadAttention, causal mask": attention,
+    "D10 MultiHeadAttention, cross, with scores": cross_attention,
+    "D10 Attention": dot_attention,
+    "products of two tensors": products,
     "BatchNorm on another axis": partial(
         chain, (4, 5, 3), lambda: [kl.BatchNormalization(axis=1), kl.Activation("relu")]
     ),
@@ -250,3 +280,13 @@ BRANCHES: dict[str, Branch] = {
     "D13 unquantized layers behind the input": late_first_quantizer,
     "D13 names": odd_names,
 }
+
+PARALLEL_ONLY = frozenset(
+    {
+        "D10 MultiHeadAttention, causal mask",
+        "D10 MultiHeadAttention, cross, with scores",
+        "D10 Attention",
+        "products of two tensors",
+    }
+)
+"""What is refused for io_stream: products of two tensors need both of them whole."""

@@ -158,8 +158,8 @@ def test_d9_wrap_and_sat_on_one_input_are_refused(joined: Joined) -> None:
 def test_d10_attention_and_computed_masks_are_refused(line: str) -> None:
     """The peer drops the masks of attention and softmax, causal ones included.
 
-    Here attention, and a softmax whose mask is computed, are refused before the data is opened. Constant
-    masks of a softmax are exact: see `test_peer_features.py`.
+    Here masks that depend on data are refused before the data is opened. Causal and constant ones are exact:
+    see `test_peer_features.py`.
     """
     make, layer, remedy = REFUSED_FLOAT[line]
     with pytest.raises(UnsupportedLayerError) as caught:
