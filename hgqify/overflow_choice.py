@@ -19,7 +19,7 @@ import numpy as np
 
 from hgqify.calibrate import clippable, excess_bits
 from hgqify.fixed import span
-from hgqify.layers import QBatchNormalization, QLayer, QLinear, QMerge
+from hgqify.layers import QBatchNormalization, QLayer, QLinear, QMerge, QReduction
 from hgqify.precision import ops
 from hgqify.precision.ebops import operand_bits
 from hgqify.precision.forward import annotate, infer
@@ -208,12 +208,16 @@ def _products(program: Program, node: Node, operand: int, bits: np.ndarray) -> i
     if isinstance(op, ops.Multiply):
         other = operand_bits(program, node.inputs[1 - operand])
         return int(np.sum(np.broadcast_to(bits * other, node.shape)))
+    if isinstance(op, ops.Matmul):
+        other = operand_bits(program, node.inputs[1 - operand])
+        return int(np.sum(bits.sum(axis=1) * other.sum(axis=1)))
     return None
 
 
 def _exact(layer: QLayer) -> bool:
     """Whether a layer's sums fit float32 with any input its formats hold."""
-    sums = isinstance(layer, QLinear | QBatchNormalization | QMerge) or hasattr(layer, "window_counts")
+    kinds = QLinear | QBatchNormalization | QMerge | QReduction
+    sums = (isinstance(layer, kinds) and layer.iqs) or hasattr(layer, "window_counts")
     return not sums or int(excess_bits(layer).max()) <= 0
 
 

@@ -160,6 +160,14 @@ def _binary(fn):
     return rule
 
 
+def _matmul(op, xs, shape):
+    a, b = xs
+    out = np.empty(shape, dtype=object)
+    for g, m, n in np.ndindex(*shape):
+        out[g, m, n] = sum(a[g, m, c] * b[g, n, c] for c in range(a.shape[2]))
+    return out
+
+
 def _pad(op, xs, shape):
     out = np.empty(shape, dtype=object)
     for n in np.ndindex(*shape):
@@ -189,6 +197,7 @@ _RULES = {
     ops.Add: _binary(lambda a, b: a + b),
     ops.Subtract: _binary(lambda a, b: a - b),
     ops.Multiply: _binary(lambda a, b: a * b),
+    ops.Matmul: _matmul,
     ops.Maximum: _binary(max),
     ops.Minimum: _binary(min),
     ops.Clip: _map(_clip),

@@ -16,6 +16,7 @@ from hgqify.precision.ops import (
     Dense,
     Input,
     LeakyRelu,
+    Matmul,
     Maximum,
     MaxPool,
     Minimum,
@@ -167,7 +168,7 @@ def _window(rng, shape, dilated=False):
 
 def _step(rng, b, source, pool):
     shape = b.shapes[source]
-    kind = rng.integers(17)
+    kind = rng.integers(18)
     if kind == 0:
         filters = int(rng.integers(1, 4))
         bias = random_constant(rng, (filters,)) if rng.random() < 0.5 else None
@@ -246,6 +247,13 @@ def _step(rng, b, source, pool):
             (source,),
             tuple(s - sum(p) for s, p in zip(shape, cropping, strict=True)),
         )
+    if kind == 16:
+        fits = [n for n in pool if b.shapes[n][::2] == shape[::2]]
+        other = fits[rng.integers(len(fits))]
+        out = (*shape[:2], b.shapes[other][1])
+        source = b.add(random_quantizer(rng, shape, 4, b.uniform), (source,), shape)
+        other = b.add(random_quantizer(rng, b.shapes[other], 4, b.uniform), (other,), b.shapes[other])
+        return b.add(Matmul(), (source, other), out)
     repeats = tuple(int(r) for r in rng.integers(1, 3, len(shape)))
     return b.add(
         Repeat(repeats=repeats), (source,), tuple(s * r for s, r in zip(shape, repeats, strict=True))

@@ -17,7 +17,19 @@ import numpy as np
 from hgqify.calibrate import widths
 from hgqify.calibrate.placement import ceil_log2
 from hgqify.fixed import quantize
-from hgqify.layers import QAverage, QBatchNormalization, QLayer, QLinear, QMerge, QMultiply, quantized_layers
+from hgqify.layers import (
+    QAverage,
+    QBatchNormalization,
+    QBelowMaximum,
+    QEinsum,
+    QLayer,
+    QLinear,
+    QMean,
+    QMerge,
+    QMultiply,
+    QReduction,
+    quantized_layers,
+)
 
 SIGNIFICAND = 24
 MIN_WEIGHT_BITS = 2
@@ -67,7 +79,7 @@ def fit_float32(model: keras.Model, proved: Collection[str] = ()) -> tuple[Adjus
             continue
         if isinstance(layer, QLinear | QBatchNormalization):
             adjustments += _fit_products(layer, in_turn=layer.name in proved)
-        elif isinstance(layer, QMerge) or hasattr(layer, "window_counts"):
+        elif isinstance(layer, QMerge | QReduction) or hasattr(layer, "window_counts"):
             adjustments += _fit_inputs(layer)
     return tuple(adjustments)
 
@@ -195,7 +207,7 @@ def _narrow(quantizer: widths.Quantizer, *, finest: bool) -> None:
 
 
 def _fit_inputs(layer: QLayer) -> Iterable[Adjustment]:
-    product = isinstance(layer, QMultiply)
+    product = isinstance(layer, QMultiply | QEinsum)
     lost = [0] * len(layer.iqs)
     excess = _excess_of_merge(layer)
     while (excess > 0).any() and max(map(_widest, layer.iqs)) > MIN_INPUT_BITS:
@@ -225,17 +237,43 @@ def _widest(quantizer: widths.Quantizer) -> int:
 
 def _excess_of_merge(layer: QLayer) -> np.ndarray:
     """Excess bits of the sums, products or averages of a layer without weights, element by element."""
+    if isinstance(layer, QReduction):
+        return _excess_of_reduction(layer)
     if hasattr(layer, "window_counts"):
         # Windows do not cross channels.
         total = widths.channel_bound(layer) * int(np.max(layer.window_counts()))
         return _ceil_bits(total, widths.channel_frac(layer)) + _reciprocal_bits(layer)
     states = [quantizer.state() for quantizer in layer.iqs]
+    if isinstance(layer, QEinsum):
+        return _excess_of_einsum(layer, states)
     tops = np.broadcast_arrays(*(widths.bound(state) for state in states))
     fracs = np.broadcast_arrays(*(widths.live_frac(state) for state in states))
     if isinstance(layer, QMultiply):
         return np.atleast_1d(_ceil_bits(np.prod(tops, axis=0), np.sum(fracs, axis=0)))
     excess = _ceil_bits(np.sum(tops, axis=0), np.max(fracs, axis=0))
     return np.atleast_1d(excess) + (_reciprocal_bits(layer) if isinstance(layer, QAverage) else 0)
+
+
+def _excess_of_reduction(layer: QReduction) -> np.ndarray:
+    """Excess bits of the sums over a layer's axes, or of the differences from a maximum."""
+    state = layer.iqs[0].state()
+    full = np.broadcast_shapes(state.f.shape, layer.input_sizes)
+    tops, fracs = (np.broadcast_to(part, full) for part in (widths.bound(state), widths.live_frac(state)))
+    frac = fracs.max(axis=layer.axes)
+    if isinstance(layer, QBelowMaximum):
+        return np.atleast_1d(_ceil_bits(2 * tops.max(axis=layer.axes), frac))
+    excess = np.atleast_1d(_ceil_bits(tops.sum(axis=layer.axes), frac))
+    return excess + (_reciprocal_bits(layer) if isinstance(layer, QMean) else 0)
+
+
+def _excess_of_einsum(layer: QEinsum, states: list[widths.QuantizerState]) -> np.ndarray:
+    """Of sums of products of two tensors; each one counts with the finest LSB of all products."""
+    tops = [
+        np.broadcast_to(widths.bound(state)[0] if np.ndim(state.k) else widths.bound(state), shape)
+        for state, shape in zip(states, layer.input_shapes, strict=True)
+    ]
+    frac = sum(int(widths.live_frac(state).max()) for state in states)
+    return np.atleast_1d(_ceil_bits(np.einsum(layer.sample_equation, *tops), frac))
 
 
 def _reciprocal_bits(layer: Any) -> int:

@@ -82,8 +82,8 @@ config_option = click.option(
 
 softmax_option = click.option(
     "--softmax",
-    type=click.Choice(["logits", "refuse"]),
-    help="A softmax at the end: give logits instead (the order of classes is the same), or refuse.",
+    type=click.Choice(["logits", "convert", "refuse"]),
+    help="A softmax at the end: give logits instead (the order of classes is the same), convert, or refuse.",
 )
 
 compensate_option = click.option(

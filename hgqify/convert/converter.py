@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 import keras
 
-from hgqify.convert import elementwise, linear, structure
+from hgqify.convert import elementwise, linear, reductions, refusals, structure
 from hgqify.convert.describe import describe
 from hgqify.convert.edges import INPUT, Edges, quantize_edges
+from hgqify.convert.lower_softmax import LowerSoftmax
 from hgqify.convert.registry import Registry
 from hgqify.convert.report import ConversionReport
 from hgqify.convert.rules import Rule, Target, resolve
@@ -94,7 +95,8 @@ class Conversion:
 
 def default_registry() -> Registry:
     """A new registry with the converters of all supported kinds."""
-    return Registry({**linear.converters(), **elementwise.converters(), **structure.converters()})
+    families = (linear, elementwise, reductions, structure, refusals)
+    return Registry({kind: make for family in families for kind, make in family.converters().items()})
 
 
 def plan(
@@ -171,8 +173,10 @@ class _Planner:
     ) -> None:
         self.settings = ConvertSettings() if settings is None else settings
         self.registry = default_registry() if registry is None else registry
-        strip = self.settings.softmax is SoftmaxPolicy.LOGITS
-        self.graph, events = canonicalize(graph, strip_softmax=strip)
+        policy = self.settings.softmax
+        canonical, events = canonicalize(graph, strip_softmax=policy is SoftmaxPolicy.LOGITS)
+        lowered = LowerSoftmax(final=policy is not SoftmaxPolicy.REFUSE)(canonical)
+        self.graph, events = lowered.graph, (*events, *lowered.events)
         self.edges: Edges = quantize_edges(self.graph)
         self.targets: Mapping[str, Target] = resolve(self.edges.graph.nodes, rules, self.settings)
         self.names: dict[str, str] = {}

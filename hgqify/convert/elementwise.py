@@ -24,6 +24,7 @@ def converters() -> dict[str, Converter]:
     for kind in ("Add", "Subtract", "Maximum", "Minimum"):
         table[kind] = _merge(getattr(q, f"Q{kind}"))
     table["Multiply"] = _product
+    table["Einsum"] = _einsum
     table["Average"] = _average
     for rank in ("1D", "2D", "3D"):
         for kind in (f"AveragePooling{rank}", f"GlobalAveragePooling{rank}"):
@@ -59,6 +60,11 @@ def _merge(cls: Callable[..., keras.layers.Layer]) -> Converter:
 def _product(node: Node, slots: Slots) -> keras.layers.Layer:
     confs: Any = [slots.operand(index) for index in range(len(node.inputs))]
     return q.QMultiply(**slots.common, iq_conf=confs, oq_conf=slots.output())
+
+
+def _einsum(node: Node, slots: Slots) -> keras.layers.Layer:
+    confs: Any = [slots.operand(index) for index in range(len(node.inputs))]
+    return q.QEinsum(node.config["equation"], **slots.common, iq_conf=confs, oq_conf=slots.output())
 
 
 def _average(node: Node, slots: Slots) -> keras.layers.Layer:

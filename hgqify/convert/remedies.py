@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 _UNROLL = "recurrent layers are not supported yet; convert the layers before and after it separately"
-_ATTENTION = "attention is not supported yet; convert the layers before and after it separately"
+_ATTENTION = "use masks that are the same for every sample (use_causal_mask, a constant) and the score 'dot'"
 _NORM = "use BatchNormalization, which becomes a constant scale and shift"
 _TRANSPOSED = "use UpSampling (nearest) followed by a convolution"
-_SOFTMAX = "a softmax in the middle of a model is not supported; end the model at the logits before it"
 
 REMEDIES: Mapping[str, str] = MappingProxyType(
     {
@@ -22,7 +21,7 @@ REMEDIES: Mapping[str, str] = MappingProxyType(
         "MultiHeadAttention": _ATTENTION,
         "GroupQueryAttention": _ATTENTION,
         "Attention": _ATTENTION,
-        "AdditiveAttention": _ATTENTION,
+        "AdditiveAttention": "use Attention or MultiHeadAttention, whose scores are products",
         "LayerNormalization": _NORM,
         "RMSNormalization": _NORM,
         "GroupNormalization": _NORM,
@@ -31,16 +30,15 @@ REMEDIES: Mapping[str, str] = MappingProxyType(
         "Conv1DTranspose": _TRANSPOSED,
         "Conv2DTranspose": _TRANSPOSED,
         "Conv3DTranspose": _TRANSPOSED,
-        "Softmax": _SOFTMAX,
         "PReLU": "use LeakyReLU with one slope for all channels",
         "Embedding": "look the vectors up before the firmware and feed them as input",
         "Lambda": "write it with supported layers; code in a Lambda cannot be read",
         "TimeDistributed": "apply the inner layer to the whole tensor, or once for each time",
-        "Dot": "products of two activations over an axis are not supported; use Multiply where possible",
+        "Dot": "use normalize=False, and scale the inputs yourself",
         "Masking": "remove masks: firmware works on full sequences",
         "Resizing": "resize the data before the firmware",
         "CenterCrop": "use a Cropping layer",
-        "EinsumDense": "use Dense or a convolution with a window of 1",
+        "EinsumDense": "keep the batch axis first, and sum over what input and kernel share only",
         "LocallyConnected1D": "use a convolution",
         "LocallyConnected2D": "use a convolution",
     }

@@ -29,9 +29,10 @@ class IOType(enum.StrEnum):
 
 
 class SoftmaxPolicy(enum.StrEnum):
-    """What to do with a softmax at the end of the model."""
+    """What to do with a softmax at the end of the model: leave it to the host, convert it, or refuse it."""
 
     LOGITS = "logits"
+    CONVERT = "convert"
     REFUSE = "refuse"
 
 

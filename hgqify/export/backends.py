@@ -65,6 +65,7 @@ BACKENDS: Mapping[str, Backend] = MappingProxyType(
                 depthwise=("io_stream",),
                 missing={
                     "FixedPointQuantizer": BOTH,
+                    "HgqifyMatmul": BOTH,
                     "Cropping1D": BOTH,
                     "Cropping2D": BOTH,
                     "Transpose": ("io_stream",),
@@ -81,7 +82,12 @@ BACKENDS: Mapping[str, Backend] = MappingProxyType(
                 parallel_convolutions=False,
                 weights_twice=False,
                 depthwise=(),
-                missing={"FixedPointQuantizer": BOTH, "Cropping1D": BOTH, "Cropping2D": BOTH},
+                missing={
+                    "FixedPointQuantizer": BOTH,
+                    "HgqifyMatmul": BOTH,
+                    "Cropping1D": BOTH,
+                    "Cropping2D": BOTH,
+                },
             ),
         )
     }

@@ -202,3 +202,17 @@ def scale_shift(node: Node, context: Context) -> list[LayerSpec]:
             },
         )
     ]
+
+
+def matmul(node: Node, context: Context) -> list[LayerSpec]:
+    """Matrix products of two tensors, through our own kernel, which reads whole arrays."""
+    if context.plan.streams:
+        raise ExportError(
+            "products of two tensors need both of them whole, and a stream is read once",
+            where=node.layer,
+            received="io_stream",
+            remedy="export with io_parallel",
+        )
+    groups, rows, summed = context.shape_of(node.inputs[0])
+    sizes = {"groups": groups, "rows": rows, "columns": node.shape[2], "summed": summed}
+    return [context.spec(node, "HgqifyMatmul", types={"accum": context.accumulator(node)}, attributes=sizes)]

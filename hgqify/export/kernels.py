@@ -1,8 +1,8 @@
 """The kernels hls4ml lacks, registered through its extension interface.
 
-Clipping to constant bounds (relu6, hard tanh, relu with a maximum), regrouping a stream into packs of another
-size, and lookup tables where numbers are ``ac_fixed``. The headers travel with every project, so a written
-project builds without hgqify.
+Clipping to constant bounds (relu6, hard tanh, relu with a maximum), matrix products of tensors, regrouping
+a stream into packs of another size, and lookup tables where numbers are ``ac_fixed``. The headers travel with
+every project, so a written project builds without hgqify.
 """
 
 from __future__ import annotations
@@ -27,6 +27,14 @@ _TABLE_CONFIG = """struct config{index} {{
     static const unsigned n_in = {n_in};
 }};\n"""
 
+_MATMUL_CONFIG = """struct config{index} {{
+    static const unsigned groups = {groups};
+    static const unsigned rows = {rows};
+    static const unsigned columns = {columns};
+    static const unsigned summed = {summed};
+    typedef {accum_t.name} accum_t;
+}};\n"""
+
 _INCLUDE = ["nnet_utils/nnet_hgqify.h"]
 _FOLDER = Path(__file__).parent / "firmware"
 
@@ -39,6 +47,7 @@ def register(backend: str) -> None:
 
     layers = {
         "HgqifyClip": _clip_layer(),
+        "HgqifyMatmul": _matmul_layer(),
         "HgqifyRegroup": _regroup_layer(),
         "HgqifyTable": _table_layer(),
     }
@@ -104,7 +113,34 @@ def _templates() -> tuple[type, ...]:
             call = "{function}<{input_t}, {output_t}, {config}>({input}, {output}, {table});"
             return call.format(function=_function("lookup", node), **params)
 
-    return HgqifyClipConfig, HgqifyClipCall, HgqifyRegroupCall, HgqifyTableConfig, HgqifyTableCall
+    class HgqifyMatmulConfig(LayerConfigTemplate):
+        def __init__(self) -> None:
+            super().__init__(_matmul_layer())
+
+        def format(self, node: Any) -> str:
+            return _MATMUL_CONFIG.format(**self._default_config_params(node))
+
+    class HgqifyMatmulCall(FunctionCallTemplate):
+        def __init__(self) -> None:
+            super().__init__(_matmul_layer(), include_header=_INCLUDE)
+
+        def format(self, node: Any) -> str:
+            params = self._default_function_params(node)
+            for number, name in enumerate(node.inputs, start=1):
+                variable = node.get_input_variable(name)
+                params |= {f"input{number}": variable.name, f"input{number}_t": variable.type.name}
+            call = "nnet::matmul<{input1_t}, {input2_t}, {output_t}, {config}>({input1}, {input2}, {output});"
+            return call.format(**params)
+
+    return (
+        HgqifyClipConfig,
+        HgqifyClipCall,
+        HgqifyMatmulConfig,
+        HgqifyMatmulCall,
+        HgqifyRegroupCall,
+        HgqifyTableConfig,
+        HgqifyTableCall,
+    )
 
 
 @cache
@@ -158,3 +194,25 @@ def _table_layer() -> type:
             self.add_weights_variable(name="table")
 
     return HgqifyTable
+
+
+@cache
+def _matmul_layer() -> type:
+    from hls4ml.model.attributes import Attribute, TypeAttribute
+    from hls4ml.model.layers import Layer
+
+    class HgqifyMatmul(Layer):
+        """A batch of matrix products of two tensors."""
+
+        _expected_attributes: ClassVar = [
+            Attribute("groups"),
+            Attribute("rows"),
+            Attribute("columns"),
+            Attribute("summed"),
+            TypeAttribute("accum"),
+        ]
+
+        def initialize(self) -> None:
+            self.add_output_variable([self.attributes[size] for size in ("groups", "rows", "columns")])
+
+    return HgqifyMatmul

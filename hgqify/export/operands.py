@@ -29,7 +29,7 @@ def operands(node: Node, result: Mapping[str, HlsType], accumulator: Mapping[str
     """
     op = node.op
     reads = [result[name] for name in node.inputs]
-    if isinstance(op, ops.Dense | ops.Conv | ops.SumPool):
+    if isinstance(op, ops.Dense | ops.Conv | ops.SumPool | ops.Matmul):
         return [accumulator[node.name]]
     if isinstance(op, ops.ScaleShift):
         return [_product(reads[0], constant_type(op.scale))]

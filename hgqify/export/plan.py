@@ -35,6 +35,7 @@ _CASTING = (
     ops.Add,
     ops.Subtract,
     ops.Multiply,
+    ops.Matmul,
     ops.Maximum,
     ops.Minimum,
     ops.Clip,

@@ -40,6 +40,7 @@ HANDLERS: Mapping[type[ops.Op], Handler] = MappingProxyType(
         ops.Quantize: elementwise.quantize,
         ops.Dense: linear.dense,
         ops.Conv: linear.conv,
+        ops.Matmul: linear.matmul,
         ops.ScaleShift: linear.scale_shift,
         ops.SumPool: linear.sum_pool,
         ops.Add: elementwise.merge,

@@ -5,8 +5,10 @@ Every layer computes ``oq(op(iq(x), kq(weights)) + bq(bias))``; its quantizers a
 
 Linear: QDense, QConv1D, QConv2D, QConv3D, QDepthwiseConv1D, QDepthwiseConv2D, QBatchNormalization
 Elementwise: Quantize, QActivation, QAdd, QSubtract, QMultiply, QMaximum, QMinimum, QAverage
+Products of two tensors: QEinsum
 Pooling: QMaxPooling1D/2D/3D, QGlobalMaxPooling1D/2D/3D, QAveragePooling1D/2D/3D,
     QGlobalAveragePooling1D/2D/3D
+Over any axes: QSum, QMean, QBelowMaximum, softmax; constant masks: QMask
 Defaults: LayerConfigScope
 Counting: total_ebops, span, EbopsPenalty
 Whole models: quantized_layers, refresh
@@ -33,7 +35,9 @@ from hgqify.layers.batchnorm import QBatchNormalization
 from hgqify.layers.conv import QConv1D, QConv2D, QConv3D, QDepthwiseConv1D, QDepthwiseConv2D
 from hgqify.layers.dense import QDense
 from hgqify.layers.ebops import span
+from hgqify.layers.einsum import QEinsum
 from hgqify.layers.linear import QLinear
+from hgqify.layers.masking import QMask
 from hgqify.layers.max_pooling import (
     QGlobalMaxPooling1D,
     QGlobalMaxPooling2D,
@@ -47,7 +51,9 @@ from hgqify.layers.models import quantized_layers, refresh, total_ebops
 from hgqify.layers.qactivation import QActivation
 from hgqify.layers.quantize import Quantize
 from hgqify.layers.reciprocal import reciprocal, reciprocal_values
+from hgqify.layers.reductions import QBelowMaximum, QMean, QReduction, QSum
 from hgqify.layers.scope import LayerConfig, LayerConfigScope
+from hgqify.layers.softmax import exp_of_negative, reciprocal_from_one, softmax
 from hgqify.layers.windows import window_counts, window_padding
 
 __all__ = [
@@ -64,12 +70,14 @@ __all__ = [
     "QAveragePooling2D",
     "QAveragePooling3D",
     "QBatchNormalization",
+    "QBelowMaximum",
     "QConv1D",
     "QConv2D",
     "QConv3D",
     "QDense",
     "QDepthwiseConv1D",
     "QDepthwiseConv2D",
+    "QEinsum",
     "QGlobalAveragePooling1D",
     "QGlobalAveragePooling2D",
     "QGlobalAveragePooling3D",
@@ -78,20 +86,27 @@ __all__ = [
     "QGlobalMaxPooling3D",
     "QLayer",
     "QLinear",
+    "QMask",
     "QMaxPooling1D",
     "QMaxPooling2D",
     "QMaxPooling3D",
     "QMaximum",
+    "QMean",
     "QMerge",
     "QMinimum",
     "QMultiply",
+    "QReduction",
     "QSubtract",
+    "QSum",
     "Quantize",
+    "exp_of_negative",
     "get_activation",
     "quantized_layers",
     "reciprocal",
+    "reciprocal_from_one",
     "reciprocal_values",
     "refresh",
+    "softmax",
     "span",
     "total_ebops",
     "window_counts",

@@ -36,13 +36,7 @@ class QMerge(QLayer):
         """Make one quantizer per input."""
         super().build(input_shape)
         self._shapes: list[tuple[Any, ...]] = [tuple(shape[1:]) for shape in input_shape]
-        if len({len(shape) for shape in self._shapes}) > 1:
-            raise RuleError(
-                "inputs of a merge must have the same rank",
-                where=self.path,
-                received=input_shape,
-                remedy="reshape them first",
-            )
+        self._check_shapes()
         configs = self._iq_conf
         if not isinstance(configs, list):
             configs = [configs] * len(self._shapes)
@@ -68,6 +62,16 @@ class QMerge(QLayer):
         if self.oq is not None:
             self.oq.build(tuple(self.compute_output_shape(input_shape)))
         self.built = True
+
+    def _check_shapes(self) -> None:
+        """RuleError unless the inputs' shapes, without the batch, go together."""
+        if len({len(shape) for shape in self._shapes}) > 1:
+            raise RuleError(
+                "inputs of a merge must have the same rank",
+                where=self.path,
+                received=self._shapes,
+                remedy="reshape them first",
+            )
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Apply the layer to a list of tensors."""

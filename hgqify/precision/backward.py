@@ -27,6 +27,7 @@ _RULES: dict[type[ops.Op], Rule] = {
     ops.Add: elementwise.add,
     ops.Subtract: elementwise.add,
     ops.Multiply: elementwise.multiply,
+    ops.Matmul: linear.matmul,
     ops.Maximum: elementwise.order,
     ops.Minimum: elementwise.order,
     ops.Clip: elementwise.clip,

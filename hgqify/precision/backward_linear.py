@@ -10,7 +10,7 @@ import numpy as np
 
 from hgqify.precision import ops
 from hgqify.precision.backward_structure import inner, spread
-from hgqify.precision.info import constant_step
+from hgqify.precision.info import constant_step, live, live_step
 from hgqify.precision.program import TensorInfo
 from hgqify.precision.request import NOTHING, WHOLE, Request, request, scaled
 
@@ -55,6 +55,19 @@ def dense(op: ops.Dense, infos: Infos, index: int, out: Request) -> Request:
     outputs = out.int_bits.shape[-1]
     ints = max_plus(out.int_bits.reshape(-1, 1, outputs), constant_step(op.kernel).T[None])
     return _seen(ints.reshape(infos[0].shape))
+
+
+def matmul(op: ops.Matmul, infos: Infos, index: int, out: Request) -> Request:
+    """Through all that an element is multiplied by: each row of a meets all of b, and the other way round.
+
+    An element that is always zero must be zero where it is stored: it hides what it is multiplied by.
+    """
+    bits = out.int_bits if index == 0 else out.int_bits.transpose(0, 2, 1)
+    other = live_step(infos[1 - index])
+    groups = [max_plus(rows[:, None], step[None]) for rows, step in zip(bits, other, strict=True)]
+    ints = np.stack([group[:, 0] for group in groups])
+    hidden = ~live(infos[index]) & (bits != NOTHING).any(axis=-1, keepdims=True)
+    return _seen(np.where(hidden, WHOLE, ints))
 
 
 def conv(op: ops.Conv, infos: Infos, index: int, out: Request) -> Request:

@@ -19,6 +19,7 @@ import numpy as np
 from hgqify.errors import PrecisionError
 from hgqify.precision import ops
 from hgqify.precision.forward_linear import dot_bounds, dot_steps, product_of
+from hgqify.precision.forward_matmul import product_bounds, product_steps
 from hgqify.precision.info import NO_STEP, constant_step, live_step
 from hgqify.precision.kernels import pad_space, windows
 from hgqify.precision.program import Node, Program, TensorInfo
@@ -267,10 +268,19 @@ def _scale_shift(op: ops.ScaleShift, infos: list[TensorInfo]) -> _Work:
     return work.or_more(_work(both, total))
 
 
+def _matmul(op: ops.Matmul, infos: list[TensorInfo]) -> _Work:
+    a, b = infos
+    step = product_steps(live_step(a), live_step(b))
+    # With zero in every product's interval, the bounds of the sum are those of all partial sums.
+    low, high = product_bounds(a, b, None, partial=True)
+    return _work(_reach(low, high, a.frac + b.frac, step), step)
+
+
 # Elsewhere one rounding at most could happen, that of the result: its own width decides.
 _RULES: dict[type[ops.Op], Callable[[Any, list[TensorInfo]], _Work]] = {
     ops.Dense: _linear,
     ops.Conv: _linear,
     ops.SumPool: _sum_pool,
     ops.ScaleShift: _scale_shift,
+    ops.Matmul: _matmul,
 }

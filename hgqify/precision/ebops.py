@@ -27,7 +27,7 @@ def count(program: Program) -> dict[str, int]:
     """
     result: dict[str, int] = {}
     for node in program.nodes:
-        if isinstance(node.op, (ops.Dense, ops.Conv, ops.ScaleShift, ops.Multiply)):
+        if isinstance(node.op, (ops.Dense, ops.Conv, ops.ScaleShift, ops.Multiply, ops.Matmul)):
             result[node.layer] = result.get(node.layer, 0) + _count(program, node)
     return result
 
@@ -49,6 +49,8 @@ def operand_bits(program: Program, name: str) -> np.ndarray:
         return np.broadcast_to(bits, node.shape).astype(np.int64)
     if isinstance(node.op, ops.Transpose):
         return operand_bits(program, node.inputs[0]).transpose(node.op.perm)
+    if isinstance(node.op, ops.Reshape):
+        return operand_bits(program, node.inputs[0]).reshape(node.shape)
     info = node.info
     if info is None:
         raise PrecisionError(
@@ -64,6 +66,10 @@ def _count(program: Program, node: Node) -> int:
     if isinstance(op, ops.Multiply):
         other = operand_bits(program, node.inputs[1])
         return int(np.sum(np.broadcast_to(bits * other, node.shape)))
+    if isinstance(op, ops.Matmul):
+        other = operand_bits(program, node.inputs[1])
+        # Every row of one meets every row of the other.
+        return int(np.sum(bits.sum(axis=1) * other.sum(axis=1)))
     if isinstance(op, ops.ScaleShift):
         spans = span(op.scale.codes)
         # Without a shift it is an average; its powers of two are wires.

@@ -14,6 +14,7 @@ from typing import Any
 from hgqify.errors import PrecisionError
 from hgqify.precision import forward_elementwise as elementwise
 from hgqify.precision import forward_linear as linear
+from hgqify.precision import forward_matmul as matmul
 from hgqify.precision import forward_structure as structure
 from hgqify.precision import ops
 from hgqify.precision.program import Node, Program, TensorInfo
@@ -29,6 +30,7 @@ _RULES: dict[type[ops.Op], Rule] = {
     ops.Add: elementwise.add,
     ops.Subtract: elementwise.subtract,
     ops.Multiply: elementwise.multiply,
+    ops.Matmul: matmul.matmul,
     ops.Maximum: elementwise.maximum,
     ops.Minimum: elementwise.minimum,
     ops.Clip: elementwise.clip,

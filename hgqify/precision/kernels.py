@@ -83,6 +83,11 @@ def matmul(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], kernel.shape[-1])
 
 
+def batched_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """``a[..., m, c]`` and ``b[..., n, c]`` to ``[..., m, n]``."""
+    return np.matmul(a, np.swapaxes(b, -1, -2))
+
+
 def pad_space(x: np.ndarray, padding: tuple[tuple[int, int], ...], value: int = 0) -> np.ndarray:
     """Pads the spatial axes of ``x`` (batch, *space, channels)."""
     if not any(before or after for before, after in padding):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,7 +96,7 @@ def whole_bits(seen: Request) -> Request:
     return request(seen.int_bits.shape, seen.int_bits, np.where(seen.unseen, seen.frac_bits, WHOLE))
 
 
-_ACCUMULATING = (ops.Dense, ops.Conv, ops.SumPool, ops.ScaleShift)
+_ACCUMULATING = (ops.Dense, ops.Conv, ops.SumPool, ops.ScaleShift, ops.Matmul)
 
 
 def formats(program: Program, seen: Mapping[str, Request] | None = None) -> dict[str, NodeFormats]:
@@ -121,11 +121,14 @@ def formats(program: Program, seen: Mapping[str, Request] | None = None) -> dict
     }
 
 
-def _finest_term(node: Node, x: TensorInfo | None) -> int:
+def _finest_term(node: Node, infos: Sequence[TensorInfo | None]) -> int:
     """Fractional bits of terms that a constant sum does not show: 1/4 + 3/4 is a whole number.
 
     Only where an input is a constant other than zero can terms be finer than what they add up to.
     """
+    if isinstance(node.op, ops.Matmul):
+        return _finest_product(infos)
+    x = infos[0]
     if x is None or not np.any((x.low == x.high) & (x.low != 0)):
         return NO_STEP
     steps = [int(live_step(x).max(initial=NO_STEP))]
@@ -134,6 +137,15 @@ def _finest_term(node: Node, x: TensorInfo | None) -> int:
         bias = NO_STEP if node.op.bias is None else int(constant_step(node.op.bias).max(initial=NO_STEP))
         steps = [steps[0] + kernel if kernel > NO_STEP else NO_STEP, bias]
     return max(steps)
+
+
+def _finest_product(infos: Sequence[TensorInfo | None]) -> int:
+    """The same of products of two tensors; where one is zero everywhere there are none."""
+    known = [info for info in infos if info is not None]
+    if not any(np.any((info.low == info.high) & (info.low != 0)) for info in known):
+        return NO_STEP
+    steps = [int(live_step(info).max(initial=NO_STEP)) for info in known]
+    return sum(steps) if min(steps) > NO_STEP else NO_STEP
 
 
 def _formats_of(node: Node, seen: Request, program: Program) -> NodeFormats:
@@ -145,5 +157,5 @@ def _formats_of(node: Node, seen: Request, program: Program) -> NodeFormats:
     if not isinstance(node.op, _ACCUMULATING):
         return NodeFormats(result=result, accumulator=None)
     total = union(kept(node.info, whole_bits(seen)))
-    finest = _finest_term(node, program.by_name[node.inputs[0]].info)
+    finest = _finest_term(node, [program.by_name[name].info for name in node.inputs])
     return NodeFormats(result=result, accumulator=Format(total.k, total.i, max(total.f, finest)))

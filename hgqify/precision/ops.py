@@ -106,6 +106,15 @@ class Multiply(Op):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Matmul(Op):
+    """``y[g, m, n] = sum_c a[g, m, c] * b[g, n, c]``: a batch of matrix products of two tensors.
+
+    The second one is transposed, so that both are read along their last axis. Every product of two tensors
+    over some of their axes (einsum) is one, between permutations and reshapes.
+    """
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Maximum(Op):
     """``max(a, b)``."""
 

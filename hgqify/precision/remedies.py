@@ -34,7 +34,7 @@ def remedy(program: Program, node: Node, missing: int, *, in_range: bool) -> str
     if _has_constants(origin.op) and _is_bias_alone(program, origin, missing):
         return f"quantize its bias with {missing} fractional bits less"
     # Of a product each factor gives its half.
-    share = -(-missing // 2) if isinstance(origin.op, ops.Multiply) else missing
+    share = -(-missing // 2) if isinstance(origin.op, ops.Multiply | ops.Matmul) else missing
     inputs = max(map(_source_bits, [program] * len(origin.inputs), origin.inputs))
     options = [f"activation_bits={inputs - share}"] if inputs - share >= LEAST_INPUT_BITS else []
     if _has_constants(origin.op) and not _is_average(origin.op):
@@ -55,7 +55,7 @@ def _has_constants(op: ops.Op) -> bool:
 
 def _origin(program: Program, node: Node) -> Node:
     """The operation that made the bits: others only pass them on."""
-    adds = (ops.Add, ops.Subtract, ops.Multiply, ops.SumPool)
+    adds = (ops.Add, ops.Subtract, ops.Multiply, ops.Matmul, ops.SumPool)
     while not (_has_constants(node.op) or isinstance(node.op, adds)):
         sources = [program.by_name[name] for name in node.inputs]
         if any(isinstance(source.op, (ops.Quantize, ops.Input)) for source in sources):

@@ -15,7 +15,15 @@ from hgqify.errors import PrecisionError
 from hgqify.precision import ops
 from hgqify.precision.forward_linear import product_of
 from hgqify.precision.forward_structure import NEVER, crop_slices
-from hgqify.precision.kernels import exact_product, pad_space, peak, rescale, weight_sum, windows
+from hgqify.precision.kernels import (
+    batched_product,
+    exact_product,
+    pad_space,
+    peak,
+    rescale,
+    weight_sum,
+    windows,
+)
 from hgqify.precision.program import Node, TensorInfo
 from hgqify.reference.quantize import code_quantizer, real_quantizer
 
@@ -112,6 +120,17 @@ def _multiply(op: ops.Multiply, inputs: Infos, info: TensorInfo) -> Step:
     return step
 
 
+def _matmul(op: ops.Matmul, inputs: Infos, info: TensorInfo) -> Step:
+    a_peak, b_peak = (max(peak(source.low), peak(source.high)) for source in inputs)
+    frac = sum(source.frac for source in inputs)
+    total = b_peak * inputs[0].shape[-1]
+
+    def step(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return rescale(exact_product(batched_product, a, b, a_peak, total), frac, info.frac)
+
+    return step
+
+
 def _clip(op: ops.Clip, inputs: Infos, info: TensorInfo) -> Step:
     (source,) = inputs
     frac = max([source.frac, *(c.frac for c in (op.low, op.high) if c is not None)])
@@ -197,6 +216,7 @@ _MAKERS: dict[type[ops.Op], Callable[[Any, Infos, TensorInfo], Step]] = {
     ops.Maximum: _aligned(np.maximum),
     ops.Minimum: _aligned(np.minimum),
     ops.Multiply: _multiply,
+    ops.Matmul: _matmul,
     ops.Clip: _clip,
     ops.LeakyRelu: _leaky_relu,
     ops.Table: _table,

@@ -216,7 +216,7 @@ def test_what_cannot_be_exported_is_refused_before_the_training(refused: Callabl
         ("--overflow satt", "'--overflow': 'satt' is not one of"),
         ("--io-type serial", "'--io-type': 'serial' is not one of"),
         ("--weight-granularity row", "'tensor', 'channel', 'element'"),
-        ("--softmax maybe", "'logits', 'refuse'"),
+        ("--softmax maybe", "'logits', 'convert', 'refuse'"),
         ("--finetune-steps -1", "-1 is not in the range"),
         ("--clock-period 0", "--clock-period"),
         ("--margin wide", "'--margin': 'wide' is not a valid"),

@@ -66,14 +66,14 @@ def test_report_has_every_layer_once_and_in_order():
 def test_all_refusals_come_at_once_with_remedies():
     x = given = keras.Input((4, 3))
     x = layers.LayerNormalization(name="ln")(layers.LSTM(4, return_sequences=True, name="rnn")(x))
-    x = layers.Dense(3, name="fine")(layers.Softmax(name="inner")(x))
+    x = layers.Dense(3, name="fine")(layers.PReLU(name="inner")(x))
     model = keras.Model(given, x)
     report = plan(read(model))
     assert [entry.layer for entry in report.refused] == ["rnn", "ln", "inner"]
     assert all(entry.reason and entry.remedy for entry in report.refused)
     with pytest.raises(UnsupportedLayerError) as caught:
         convert(read(model))
-    for text in ("3 layers", "rnn (LSTM)", "ln (LayerNormalization)", "BatchNormalization", "logits"):
+    for text in ("3 layers", "rnn (LSTM)", "ln (LayerNormalization)", "BatchNormalization", "LeakyReLU"):
         assert text in str(caught.value)
 
 
@@ -89,6 +89,59 @@ def test_softmax_at_the_end_can_be_refused():
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3, activation="softmax", name="out")])
     report = plan(read(model), ConvertSettings(softmax="refuse"))
     assert [entry.layer for entry in report.refused] == ["out"]
+
+
+@pytest.mark.parametrize("axis", [-1, 1, [1, 2], [2]])
+def test_a_softmax_inside_becomes_layers_that_equal_it(axis):
+    given = keras.Input((5, 4), name="x")
+    y = layers.Softmax(axis=axis, name="inner")(layers.Dense(4, name="a")(given))
+    model = keras.Model(given, layers.Dense(2, name="b")(y))
+    conversion = convert(read(model))
+    _assert_clone_equals(model, conversion)
+    (entry,) = (e for e in conversion.report.entries if e.layer == "inner")
+    assert entry.status is Status.CONVERTED
+    assert entry.target == "inner_below, inner_exp, inner_sum, inner_reciprocal, inner"
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [np.tril(np.ones((5, 4), bool)), np.tril(np.ones((5, 4), bool), -1), np.array([[[1.0, 0.0, 1.0, 0.0]]])],
+    ids=["causal", "a row without any", "numbers"],
+)
+def test_a_constant_mask_of_a_softmax_is_kept(mask):
+    given = keras.Input((5, 4), name="x")
+    y = layers.Softmax(name="inner")(layers.Dense(4, name="a")(given), mask=mask)
+    model = keras.Model(given, layers.Dense(2, name="b")(y))
+    _assert_clone_equals(model, convert(read(model)))
+
+
+def test_a_computed_mask_of_a_softmax_is_refused():
+    given, mask = keras.Input((4,), name="x"), keras.Input((4,), name="mask", dtype="bool")
+    inner = layers.Softmax(name="inner")(layers.Dense(4)(given), mask=mask)
+    (entry,) = plan(read(keras.Model([given, mask], layers.Dense(2)(inner)))).refused
+    assert entry.layer == "inner"
+    assert "constant mask" in entry.remedy
+
+
+def test_a_shared_softmax_is_one():
+    given = keras.Input((4,), name="x")
+    shared = layers.Softmax(name="shared")
+    y = layers.Add(name="add")([shared(layers.Dense(4, name=name)(given)) for name in "ab"])
+    model = keras.Model(given, layers.Dense(2, name="c")(y))
+    conversion = convert(read(model))
+    _assert_clone_equals(model, conversion)
+    assert sum(isinstance(layer, QActivation) for layer in quantized_layers(conversion.model)) == 2
+
+
+def test_softmax_at_the_end_can_be_converted():
+    given = keras.Input((4,), name="x")
+    model = keras.Model(given, layers.Dense(3, activation="softmax", name="out")(given))
+    conversion = convert(read(model), ConvertSettings(softmax="convert"))
+    _assert_clone_equals(model, conversion)
+    assert conversion.logits == (False,)
+    last = conversion.model.layers[-1]
+    assert last.oq is not None
+    assert last.oq.config.overflow_mode is Overflow.SAT
 
 
 def test_inputs_and_outputs_saturate_whatever_happens_inside():

@@ -19,6 +19,7 @@ from hgqify.precision.ops import (
     Crop,
     Input,
     LeakyRelu,
+    Matmul,
     Maximum,
     MaxPool,
     Minimum,
@@ -59,6 +60,20 @@ def two(op: Op, shape: Shape, out: Shape | None = None) -> Program:
     b("yq", quantize(1, 1, 3), "y", shape)
     b("only", op, "xq yq", out)
     b("out", quantize(1, 3, 4), "only", out)
+    return b.program("out")
+
+
+def matmul(shape: Shape = (2, 3, 4), columns: int = 5) -> Program:
+    """A batch of matrix products."""
+    b = Builder()
+    other = (shape[0], columns, shape[2])
+    b("x", Input(), "", shape)
+    b("y", Input(), "", other)
+    b("xq", quantize(1, 2, 4), "x", shape)
+    b("yq", quantize(1, 1, 3), "y", other)
+    out = (*shape[:2], columns)
+    b("only", Matmul(), "xq yq", out)
+    b("out", quantize(1, 3, 4, Rounding.RND, Overflow.SAT), "only", out)
     return b.program("out")
 
 
@@ -172,6 +187,7 @@ SMALL: dict[str, Callable[[], Program]] = {
     "add": lambda: two(Add(), (4,)),
     "subtract": lambda: two(Subtract(), (4,)),
     "multiply": lambda: two(Multiply(), (4,)),
+    "matrix product": matmul,
     "larger": lambda: two(Maximum(), (4,)),
     "smaller": lambda: two(Minimum(), (4,)),
     "add images": lambda: two(Add(), IMAGE),

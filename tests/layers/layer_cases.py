@@ -8,6 +8,7 @@ import numpy as np
 from contract import Case, quantized
 from layer_oracles import mean_by_reciprocal, pool
 from linear_cases import KIF, LINEAR, NORMALIZATION, OUT, PER_CHANNEL, SHARED, channels_first, relu
+from reduction_cases import REDUCTIONS
 
 from hgqify import layers as L
 from hgqify.layers import reciprocal
@@ -133,6 +134,29 @@ MERGES = [
         shapes=[(2, 4), (2, 4), (1, 4)],
         oracle=lambda layer, a, b, c: a * b * c,
         ebops=lambda layer, a, b, c: int(np.sum(a * b) + np.sum((a + b) * c)),
+    ),
+    Case(
+        name="einsum-scores",
+        make=lambda: L.QEinsum("thc,shc->hts"),
+        shapes=[(3, 2, 4), (5, 2, 4)],
+        oracle=lambda layer, a, b: np.einsum("bthc,bshc->bhts", a, b),
+        ebops=lambda layer, a, b: int(np.einsum("thc,shc->hts", a, b).sum()),
+    ),
+    Case(
+        name="einsum-with-batch",
+        trains=False,
+        make=lambda: L.QEinsum("bij,bjk->bki", iq_conf=[SHARED, {"overflow_mode": "SAT"}], oq_conf=OUT),
+        shapes=[(3, 4), (4, 2)],
+        oracle=lambda layer, a, b: np.einsum("bij,bjk->bki", a, b),
+        ebops=lambda layer, a, b: int(np.einsum("ij,jk->ik", a, b).sum()),
+    ),
+    Case(
+        name="einsum-outer",
+        trains=False,
+        make=lambda: L.QEinsum("i,j->ij"),
+        shapes=[(3,), (2,)],
+        oracle=lambda layer, a, b: a[:, :, None] * b[:, None, :],
+        ebops=lambda layer, a, b: int(np.sum(a) * np.sum(b)),
     ),
     Case(
         name="maximum",
@@ -290,5 +314,6 @@ FAMILIES = {
     "activations": ACTIVATIONS,
     "merges": MERGES,
     "pooling": POOLING,
+    "reductions": REDUCTIONS,
 }
 CASES = [case for family in FAMILIES.values() for case in family]

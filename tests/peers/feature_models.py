@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import keras
+import numpy as np
 from branches import Branch
 
 kl = keras.layers
@@ -71,6 +72,53 @@ def fan_out() -> Built:
 def softmax_output() -> Built:
     x = keras.Input((6,))
     return [x], [kl.Dense(4, activation="softmax")(x), kl.Softmax()(kl.Dense(3)(x))]
+
+
+def softmax_inside() -> Built:
+    """By layer over other axes, as activation, by operation."""
+    x = keras.Input((4, 3))
+    y = kl.Softmax(axis=1)(kl.Dense(3)(x))
+    y = kl.Dense(3, activation="softmax")(kl.Add()([x, y]))
+    y = kl.Softmax(axis=[1, 2])(kl.Dense(4)(y))
+    return [x], [kl.Dense(2)(keras.ops.softmax(kl.Dense(3)(y)))]
+
+
+def masked_softmax() -> Built:
+    """D10: the peer drops constant masks, causal ones included."""
+    x = keras.Input((4, 4))
+    causal = np.tril(np.ones((4, 4), bool))
+    y = kl.Softmax()(kl.Dense(4)(x), mask=causal)
+    # The first row has no element at all.
+    return [x], [
+        kl.Dense(2)(y),
+        kl.Dense(2)(kl.Softmax()(kl.Dense(4)(y), mask=causal & ~np.eye(4, dtype=bool))),
+    ]
+
+
+def attention() -> Built:
+    """D10: the peer does not find attention, and drops masks, causal ones included."""
+    x = keras.Input((4, 3))
+    y = kl.MultiHeadAttention(2, 2, output_shape=3)(x, x, use_causal_mask=True)
+    return [x], [kl.Dense(2)(y)]
+
+
+def cross_attention() -> Built:
+    x, z = keras.Input((3, 3)), keras.Input((4, 2))
+    y, scores = kl.MultiHeadAttention(2, 2, value_dim=1)(x, z, return_attention_scores=True)
+    return [x, z], [kl.Dense(2)(y), scores]
+
+
+def dot_attention() -> Built:
+    x, z = keras.Input((3, 3)), keras.Input((4, 3))
+    return [x, z], [kl.Dense(2)(kl.Attention(use_scale=True)([kl.Dense(3)(x), z]))]
+
+
+def products() -> Built:
+    """By layer and by operations."""
+    x, z = keras.Input((3, 4)), keras.Input((4, 2))
+    y = kl.Dot(axes=(2, 1))([kl.Dense(4)(x), z])
+    square = keras.ops.einsum("btc,bsc->bts", y, y)
+    return [x, z], [kl.Dense(2)(square @ y)]
 
 
 def input_as_output() -> Built:
@@ -192,6 +240,12 @@ BRANCHES: dict[str, Branch] = {
     "softplus": act(kl.Activation, "softplus"),
     "hard_sigmoid": act(kl.Activation, "hard_sigmoid"),
     "softmax as activation, at the end": softmax_output,
+    "softmax inside": softmax_inside,
+    "D10 softmax with constant masks": masked_softmax,
+    "D10 MultiHeadAttention, causal mask": attention,
+    "D10 MultiHeadAttention, cross, with scores": cross_attention,
+    "D10 Attention": dot_attention,
+    "products of two tensors": products,
     "BatchNorm on another axis": partial(
         chain, (4, 5, 3), lambda: [kl.BatchNormalization(axis=1), kl.Activation("relu")]
     ),
@@ -212,6 +266,10 @@ BRANCHES: dict[str, Branch] = {
             for layer in (kl.Conv2D(3, 2, activation="relu"), kl.MaxPooling2D(2), kl.Flatten(), kl.Dense(2))
         ],
     ),
+    "EinsumDense, heads": one((4, 6), kl.EinsumDense, "abc,cde->abde", (None, 2, 3), bias_axes="de"),
+    "EinsumDense, turned": one((4, 2, 3), kl.EinsumDense, "abcd,cde->aeb", (5, 4), bias_axes="e"),
+    "EinsumDense, shared axis": one((4, 3, 2), kl.EinsumDense, "abcd,cde->abce", (4, 3, 2), bias_axes="ce"),
+    "EinsumDense, bias on places": one((4, 3), kl.EinsumDense, "abc,cd->abd", (4, 2), bias_axes="bd"),
     "max-pool 'same' behind relu": partial(
         chain, (7, 5, 3), lambda: [kl.Activation("relu"), kl.MaxPooling2D(2, padding="same")]
     ),
@@ -222,3 +280,13 @@ BRANCHES: dict[str, Branch] = {
     "D13 unquantized layers behind the input": late_first_quantizer,
     "D13 names": odd_names,
 }
+
+PARALLEL_ONLY = frozenset(
+    {
+        "D10 MultiHeadAttention, causal mask",
+        "D10 MultiHeadAttention, cross, with scores",
+        "D10 Attention",
+        "products of two tensors",
+    }
+)
+"""What is refused for io_stream: products of two tensors need both of them whole."""

@@ -39,26 +39,39 @@ def masked_softmax() -> keras.Model:
     return keras.Model([x, mask], kl.Dense(2)(kl.Softmax()(kl.Dense(6)(x), mask=mask)))
 
 
-ATTENTION = "attention is not supported yet; convert the layers before and after it separately"
-SOFTMAX = "a softmax in the middle of a model is not supported; end the model at the logits before it"
+def masked_attention() -> keras.Model:
+    x, mask = keras.Input((6, 4)), keras.Input((6, 6), dtype="bool")
+    return keras.Model([x, mask], kl.Dense(2)(kl.MultiHeadAttention(2, 2)(x, x, attention_mask=mask)))
+
+
+def masked_scores() -> keras.Model:
+    x, mask = keras.Input((6, 4)), keras.Input((6,), dtype="bool")
+    return keras.Model([x, mask], kl.Dense(2)(kl.Attention()([x, x], mask=[mask, mask])))
+
+
+ATTENTION = "use masks that are the same for every sample (use_causal_mask, a constant) and the score 'dot'"
+SOFTMAX = "give a constant mask, or add a large negative number to what is masked yourself"
 RECURRENT = "recurrent layers are not supported yet; convert the layers before and after it separately"
 NORM = "use BatchNormalization, which becomes a constant scale and shift"
 TRANSPOSED = "use UpSampling (nearest) followed by a convolution"
 
 REFUSED: dict[str, tuple[Callable[[], keras.Model], str, str]] = {
-    "D10 MultiHeadAttention": (
-        sequence(lambda x: kl.MultiHeadAttention(2, 2)(x, x)), "MultiHeadAttention", ATTENTION
+    "D10 MultiHeadAttention with a mask as input": (masked_attention, "MultiHeadAttention", ATTENTION),
+    "D10 Attention with masks that are inputs": (masked_scores, "Attention", ATTENTION),
+    "Attention, score_mode concat": (
+        sequence(lambda x: kl.Attention(score_mode="concat")([x, x])), "Attention", ATTENTION
     ),
-    "D10 MultiHeadAttention, causal mask": (
-        sequence(lambda x: kl.MultiHeadAttention(2, 2)(x, x, use_causal_mask=True)),
-        "MultiHeadAttention",
-        ATTENTION,
+    "AdditiveAttention": (
+        sequence(lambda x: kl.AdditiveAttention()([x, x])),
+        "AdditiveAttention",
+        "use Attention or MultiHeadAttention, whose scores are products",
     ),
-    "D10 Attention": (sequence(lambda x: kl.Attention()([x, x])), "Attention", ATTENTION),
-    "D10 softmax with a mask": (masked_softmax, "Softmax", SOFTMAX),
-    "softmax as activation, inside": (
-        sequence(lambda x: kl.Dense(4, activation="softmax")(x)), "softmax", SOFTMAX
+    "Dot, normalized": (
+        sequence(lambda x: kl.Dot(axes=1, normalize=True)([x, x])),
+        "Dot",
+        "use normalize=False, and scale the inputs yourself",
     ),
+    "D10 softmax with a mask that is an input": (masked_softmax, "Softmax", SOFTMAX),
     "LSTM": (sequence(lambda x: kl.LSTM(3)(x)), "LSTM", RECURRENT),
     "GRU": (sequence(lambda x: kl.GRU(3, return_sequences=True)(x)), "GRU", RECURRENT),
     "SimpleRNN": (sequence(lambda x: kl.SimpleRNN(3)(x)), "SimpleRNN", RECURRENT),

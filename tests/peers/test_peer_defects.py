@@ -155,10 +155,11 @@ def test_d9_wrap_and_sat_on_one_input_are_refused(joined: Joined) -> None:
 
 
 @pytest.mark.parametrize("line", [line for line in REFUSED_FLOAT if line.startswith("D10")])
-def test_d10_attention_and_softmax_are_refused(line: str) -> None:
+def test_d10_attention_and_computed_masks_are_refused(line: str) -> None:
     """The peer drops the masks of attention and softmax, causal ones included.
 
-    Here attention, and softmax inside a model, are refused before the data is opened.
+    Here masks that depend on data are refused before the data is opened. Causal and constant ones are exact:
+    see `test_peer_features.py`.
     """
     make, layer, remedy = REFUSED_FLOAT[line]
     with pytest.raises(UnsupportedLayerError) as caught:

@@ -7,7 +7,17 @@ import pytest
 from programs import Builder, constant, quantizer, random_program
 
 from hgqify.precision import Program, annotate, certify
-from hgqify.precision.ops import Add, Clip, Dense, Input, Multiply, ScaleShift, SumPool
+from hgqify.precision.ops import (
+    Add,
+    Clip,
+    Concatenate,
+    Dense,
+    Input,
+    Matmul,
+    Multiply,
+    ScaleShift,
+    SumPool,
+)
 from hgqify.reference import run
 
 
@@ -84,6 +94,33 @@ def test_elementwise_operations(op, bits, proved):
     q = b.add(quantizer(0, bits, 0), (x,), (3,), name="q")
     b.add(op, (q,) if isinstance(op, ScaleShift) else (q, q), (3,), name="y")
     assert certify(annotate(b.program("y"))).proved == proved
+
+
+@pytest.mark.parametrize(
+    ("terms", "signed", "proved"), [(1, False, True), (2, False, False), (2, True, False), (1, True, True)]
+)
+def test_sums_of_products_of_two_tensors(terms, signed, proved):
+    """Every partial sum counts: one product of 12 bits each fits, two of one sign do not."""
+    b = Builder()
+    x = b.add(Input(), (), (1, 1, terms), name="x")
+    q = b.add(quantizer(int(signed), 12, 0), (x,), (1, 1, terms), name="q")
+    b.add(Matmul(), (q, q), (1, 1, 1), name="y")
+    assert entry(annotate(b.program("y")), "y").proved == proved
+
+
+def test_partial_sums_of_products_count_where_the_total_is_small():
+    """a * b - a * b is 0 at most 2**24 apart from its terms."""
+    b = Builder()
+    x = b.add(Input(), (), (1, 1, 1), name="x")
+    a = b.add(quantizer(0, 12, 0), (x,), (1, 1, 1), name="a")
+    up = b.add(Clip(low=constant(4000), high=None), (a,), (1, 1, 1), name="up")
+    down = b.add(ScaleShift(scale=constant(-1), shift=None), (up,), (1, 1, 1), name="down")
+    left = b.add(Concatenate(axis=2), (up, up, down, down), (1, 1, 4), name="left")
+    right = b.add(Concatenate(axis=2), (up, up, up, up), (1, 1, 4), name="right")
+    b.add(Matmul(), (left, right), (1, 1, 1), name="y")
+    found = entry(annotate(b.program("y")), "y")
+    assert not found.proved
+    assert found.bits == 25
 
 
 def test_sums_of_many_are_proved_in_the_order_of_keras_too():

@@ -44,6 +44,28 @@ ClipLoop:
     }
 }
 
+// A batch of matrix products: res[g][m][n] = sum over c of a[g][m][c] * b[g][n][c]. Products are exact; partial sums
+// may wrap in accum_t, whose bits of the total are right.
+template <class a_T, class b_T, class res_T, typename CONFIG_T>
+void matmul(a_T a[CONFIG_T::groups * CONFIG_T::rows * CONFIG_T::summed],
+            b_T b[CONFIG_T::groups * CONFIG_T::columns * CONFIG_T::summed],
+            res_T res[CONFIG_T::groups * CONFIG_T::rows * CONFIG_T::columns]) {
+    HGQIFY_PIPELINE
+    for (unsigned g = 0; g < CONFIG_T::groups; g++) {
+        for (unsigned m = 0; m < CONFIG_T::rows; m++) {
+            for (unsigned n = 0; n < CONFIG_T::columns; n++) {
+                const unsigned row = (g * CONFIG_T::rows + m) * CONFIG_T::summed;
+                const unsigned column = (g * CONFIG_T::columns + n) * CONFIG_T::summed;
+                typename CONFIG_T::accum_t sum = 0;
+                for (unsigned c = 0; c < CONFIG_T::summed; c++) {
+                    sum += a[row + c] * b[column + c];
+                }
+                res[(g * CONFIG_T::rows + m) * CONFIG_T::columns + n] = res_T(sum);
+            }
+        }
+    }
+}
+
 // The same N elements in order, in packs of another size. hls4ml's repack_stream does it only where one size is
 // a multiple of the other.
 template <class data_T, class res_T, int N, class data_S, class res_S> void regroup_stream(data_S &data, res_S &res) {

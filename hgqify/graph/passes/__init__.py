@@ -5,10 +5,13 @@ from hgqify.graph.passes.base import Event, Pass, PassResult
 from hgqify.graph.passes.drop_inference_identities import DropInferenceIdentities
 from hgqify.graph.passes.float_inputs import FloatInputs
 from hgqify.graph.passes.fold_batchnorm import FoldBatchnorm
+from hgqify.graph.passes.lower_dot import LowerDot
+from hgqify.graph.passes.lower_einsum_dense import LowerEinsumDense
 from hgqify.graph.passes.lower_operations import LowerOperations
 from hgqify.graph.passes.lower_separable import LowerSeparable
 from hgqify.graph.passes.lower_time_distributed import LowerTimeDistributed
 from hgqify.graph.passes.normalize_activations import NormalizeActivations
+from hgqify.graph.passes.open_attention import OpenAttention
 from hgqify.graph.passes.sink_affine import SinkAffine
 from hgqify.graph.passes.split_activations import SplitActivations
 from hgqify.graph.passes.strip_output_softmax import StripOutputSoftmax
@@ -19,10 +22,13 @@ __all__ = [
     "Event",
     "FloatInputs",
     "FoldBatchnorm",
+    "LowerDot",
+    "LowerEinsumDense",
     "LowerOperations",
     "LowerSeparable",
     "LowerTimeDistributed",
     "NormalizeActivations",
+    "OpenAttention",
     "Pass",
     "PassResult",
     "SinkAffine",

@@ -13,6 +13,7 @@ import numpy as np
 
 from hgqify.graph.model import Graph, Node, Ref
 from hgqify.graph.passes.affine import scale_shift_nodes
+from hgqify.graph.passes.products import einsum_rule, matmul_rule
 
 Rule = Callable[[Graph, Node], tuple[Node, ...] | None]
 
@@ -230,10 +231,12 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "Concatenate": _concatenate,
         "Divide": _divide,
         "Elu": _parametric("ELU", "alpha"),
+        "Einsum": einsum_rule,
         "ExpandDims": _reshape,
         "Gelu": _gelu,
         "LeakyRelu": _parametric("LeakyReLU", "negative_slope"),
         "Max": _global_pooling("GlobalMaxPooling"),
+        "Matmul": matmul_rule,
         "Mean": _global_pooling("GlobalAveragePooling"),
         "Moveaxis": _permute,
         "Negative": _negative,

@@ -13,7 +13,7 @@ class StripOutputSoftmax(Pass):
 
     def run(self, graph: Graph) -> PassResult:
         """Remove every such softmax; one that other layers read stays."""
-        stripped = [node for node in graph if _is_final_softmax(graph, node)]
+        stripped = [node for node in graph if is_final_softmax(graph, node)]
         return self.result(
             graph,
             {node.name: () for node in stripped},
@@ -22,7 +22,8 @@ class StripOutputSoftmax(Pass):
         )
 
 
-def _is_final_softmax(graph: Graph, node: Node) -> bool:
+def is_final_softmax(graph: Graph, node: Node) -> bool:
+    """Whether a node is a softmax over the last axis that is a model output and nothing else."""
     if node.name not in graph.outputs or graph.consumers(node.name) or node.call is not None:
         return False
     if node.kind == "Activation":
