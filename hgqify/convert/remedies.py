@@ -6,7 +6,6 @@ from types import MappingProxyType
 _UNROLL = "recurrent layers are not supported yet; convert the layers before and after it separately"
 _ATTENTION = "attention is not supported yet; convert the layers before and after it separately"
 _NORM = "use BatchNormalization, which becomes a constant scale and shift"
-_TRANSPOSED = "use UpSampling (nearest) followed by a convolution"
 _SOFTMAX = "a softmax in the middle of a model is not supported; end the model at the logits before it"
 
 REMEDIES: Mapping[str, str] = MappingProxyType(
@@ -28,11 +27,7 @@ REMEDIES: Mapping[str, str] = MappingProxyType(
         "GroupNormalization": _NORM,
         "UnitNormalization": _NORM,
         "SpectralNormalization": "remove the wrapper and keep the normalized kernel",
-        "Conv1DTranspose": _TRANSPOSED,
-        "Conv2DTranspose": _TRANSPOSED,
-        "Conv3DTranspose": _TRANSPOSED,
         "Softmax": _SOFTMAX,
-        "PReLU": "use LeakyReLU with one slope for all channels",
         "Embedding": "look the vectors up before the firmware and feed them as input",
         "Lambda": "write it with supported layers; code in a Lambda cannot be read",
         "TimeDistributed": "apply the inner layer to the whole tensor, or once for each time",

@@ -11,8 +11,10 @@ from hgqify.graph.passes import (
     FloatInputs,
     FoldBatchnorm,
     LowerOperations,
+    LowerPrelu,
     LowerSeparable,
     LowerTimeDistributed,
+    LowerTransposed,
     NormalizeActivations,
     Pass,
     SinkAffine,
@@ -29,12 +31,14 @@ def default_passes(*, strip_softmax: bool = False) -> tuple[Pass, ...]:
         LowerOperations(),
         LowerSeparable(),
         SplitActivations(),
+        LowerPrelu(),
         DropInferenceIdentities(),
         NormalizeActivations(),
         AbsorbAffinePreprocessing(),
         *((StripOutputSoftmax(),) if strip_softmax else ()),
         SinkAffine(),
         FoldBatchnorm(),
+        LowerTransposed(),
     )
 
 

@@ -165,10 +165,10 @@ def test_a_registry_copy_can_be_extended():
     def as_relu(node, slots):
         return QActivation("relu", **slots.common, iq_conf=False, oq_conf=slots.output())
 
-    model = keras.Sequential([keras.Input((4,)), layers.Dense(3), layers.PReLU(name="p")])
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(4), layers.GroupNormalization(2, name="p")])
     registry = default_registry()
     extended = registry.copy()
-    extended.register("PReLU")(as_relu)
+    extended.register("GroupNormalization")(as_relu)
     assert not plan(read(model), registry=extended).refused
     assert [entry.layer for entry in plan(read(model), registry=registry).refused] == ["p"]
 

@@ -19,16 +19,6 @@ def sequence(make: Callable[[keras.KerasTensor], keras.KerasTensor]) -> Callable
     return build
 
 
-def image(layer: Callable[[], kl.Layer]) -> Callable[[], keras.Model]:
-    """A layer on images of 5 by 4 with 2 channels."""
-
-    def build() -> keras.Model:
-        x = keras.Input((5, 4, 2))
-        return keras.Model(x, layer()(x))
-
-    return build
-
-
 def embedding() -> keras.Model:
     x = keras.Input((6,), dtype="int32")
     return keras.Model(x, kl.Dense(2)(kl.Embedding(10, 4)(x)))
@@ -43,7 +33,6 @@ ATTENTION = "attention is not supported yet; convert the layers before and after
 SOFTMAX = "a softmax in the middle of a model is not supported; end the model at the logits before it"
 RECURRENT = "recurrent layers are not supported yet; convert the layers before and after it separately"
 NORM = "use BatchNormalization, which becomes a constant scale and shift"
-TRANSPOSED = "use UpSampling (nearest) followed by a convolution"
 
 REFUSED: dict[str, tuple[Callable[[], keras.Model], str, str]] = {
     "D10 MultiHeadAttention": (
@@ -65,11 +54,6 @@ REFUSED: dict[str, tuple[Callable[[], keras.Model], str, str]] = {
     "Bidirectional": (sequence(lambda x: kl.Bidirectional(kl.LSTM(3))(x)), "Bidirectional", RECURRENT),
     "Embedding": (embedding, "Embedding", "look the vectors up before the firmware and feed them as input"),
     "LayerNormalization": (sequence(lambda x: kl.LayerNormalization()(x)), "LayerNormalization", NORM),
-    "PReLU": (sequence(lambda x: kl.PReLU()(x)), "PReLU", "use LeakyReLU with one slope for all channels"),
-    "Conv1DTranspose": (
-        sequence(lambda x: kl.Conv1DTranspose(3, 2, strides=2)(x)), "Conv1DTranspose", TRANSPOSED
-    ),
-    "Conv2DTranspose": (image(lambda: kl.Conv2DTranspose(3, 2)), "Conv2DTranspose", TRANSPOSED),
     "TimeDistributed(Sequential)": (
         sequence(lambda x: kl.TimeDistributed(keras.Sequential([keras.Input((4,)), kl.Dense(3)]))(x)),
         "TimeDistributed",

@@ -6,8 +6,10 @@ from hgqify.graph.passes.drop_inference_identities import DropInferenceIdentitie
 from hgqify.graph.passes.float_inputs import FloatInputs
 from hgqify.graph.passes.fold_batchnorm import FoldBatchnorm
 from hgqify.graph.passes.lower_operations import LowerOperations
+from hgqify.graph.passes.lower_prelu import LowerPrelu
 from hgqify.graph.passes.lower_separable import LowerSeparable
 from hgqify.graph.passes.lower_time_distributed import LowerTimeDistributed
+from hgqify.graph.passes.lower_transposed import LowerTransposed
 from hgqify.graph.passes.normalize_activations import NormalizeActivations
 from hgqify.graph.passes.sink_affine import SinkAffine
 from hgqify.graph.passes.split_activations import SplitActivations
@@ -20,8 +22,10 @@ __all__ = [
     "FloatInputs",
     "FoldBatchnorm",
     "LowerOperations",
+    "LowerPrelu",
     "LowerSeparable",
     "LowerTimeDistributed",
+    "LowerTransposed",
     "NormalizeActivations",
     "Pass",
     "PassResult",
