@@ -3,18 +3,13 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-_UNROLL = "recurrent layers are not supported yet; convert the layers before and after it separately"
+_UNROLL = "use Conv2D over the images and an LSTM over their features, or convert the layers before it"
 _ATTENTION = "attention is not supported yet; convert the layers before and after it separately"
 _NORM = "use BatchNormalization, which becomes a constant scale and shift"
 _SOFTMAX = "a softmax in the middle of a model is not supported; end the model at the logits before it"
 
 REMEDIES: Mapping[str, str] = MappingProxyType(
     {
-        "LSTM": _UNROLL,
-        "GRU": _UNROLL,
-        "SimpleRNN": _UNROLL,
-        "RNN": _UNROLL,
-        "Bidirectional": _UNROLL,
         "ConvLSTM1D": _UNROLL,
         "ConvLSTM2D": _UNROLL,
         "ConvLSTM3D": _UNROLL,

@@ -20,6 +20,7 @@ from hgqify.graph.passes import (
     SinkAffine,
     SplitActivations,
     StripOutputSoftmax,
+    UnrollRecurrent,
 )
 
 
@@ -28,6 +29,7 @@ def default_passes(*, strip_softmax: bool = False) -> tuple[Pass, ...]:
     return (
         FloatInputs(),
         LowerTimeDistributed(),
+        UnrollRecurrent(),
         LowerOperations(),
         LowerSeparable(),
         SplitActivations(),

@@ -64,8 +64,8 @@ def test_report_has_every_layer_once_and_in_order():
 
 
 def test_all_refusals_come_at_once_with_remedies():
-    x = given = keras.Input((4, 3))
-    x = layers.LayerNormalization(name="ln")(layers.LSTM(4, return_sequences=True, name="rnn")(x))
+    x = given = keras.Input((3, 4, 3))
+    x = layers.LayerNormalization(name="ln")(layers.ConvLSTM1D(4, 1, name="rnn")(x))
     x = layers.Dense(3, name="fine")(layers.Softmax(name="inner")(x))
     model = keras.Model(given, x)
     report = plan(read(model))
@@ -73,7 +73,7 @@ def test_all_refusals_come_at_once_with_remedies():
     assert all(entry.reason and entry.remedy for entry in report.refused)
     with pytest.raises(UnsupportedLayerError) as caught:
         convert(read(model))
-    for text in ("3 layers", "rnn (LSTM)", "ln (LayerNormalization)", "BatchNormalization", "logits"):
+    for text in ("3 layers", "rnn (ConvLSTM1D)", "ln (LayerNormalization)", "BatchNormalization", "logits"):
         assert text in str(caught.value)
 
 

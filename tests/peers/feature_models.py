@@ -182,6 +182,14 @@ BRANCHES: dict[str, Branch] = {
     "squeeze and excite": squeeze_excite,
     "nested models": nested,
     "keras.ops nodes": operations,
+    "LSTM": one((3, 2), kl.LSTM, 3),
+    "LSTM, sequences, backwards": one((3, 2), kl.LSTM, 3, return_sequences=True, go_backwards=True),
+    "GRU": one((3, 2), kl.GRU, 3, return_sequences=True),
+    "GRU, reset before": one((3, 2), kl.GRU, 3, reset_after=False),
+    "SimpleRNN": one((4, 2), kl.SimpleRNN, 3),
+    "Bidirectional": partial(
+        chain, (3, 2), lambda: [kl.Bidirectional(kl.GRU(2, return_sequences=True), merge_mode="ave")]
+    ),
     "padding": one((4, 5, 2), kl.ZeroPadding2D, ((1, 2), (0, 3))),
     "padding, 1D": one((6, 2), kl.ZeroPadding1D, (2, 1)),
     "cropping": one((6, 5, 2), kl.Cropping2D, ((1, 2), (0, 1))),

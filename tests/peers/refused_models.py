@@ -29,9 +29,14 @@ def masked_softmax() -> keras.Model:
     return keras.Model([x, mask], kl.Dense(2)(kl.Softmax()(kl.Dense(6)(x), mask=mask)))
 
 
+def long_lstm() -> keras.Model:
+    x = keras.Input((65, 2))
+    return keras.Model(x, kl.LSTM(3)(x))
+
+
 ATTENTION = "attention is not supported yet; convert the layers before and after it separately"
 SOFTMAX = "a softmax in the middle of a model is not supported; end the model at the logits before it"
-RECURRENT = "recurrent layers are not supported yet; convert the layers before and after it separately"
+RECURRENT = "shorten the sequence to 64 steps"
 NORM = "use BatchNormalization, which becomes a constant scale and shift"
 
 REFUSED: dict[str, tuple[Callable[[], keras.Model], str, str]] = {
@@ -48,10 +53,7 @@ REFUSED: dict[str, tuple[Callable[[], keras.Model], str, str]] = {
     "softmax as activation, inside": (
         sequence(lambda x: kl.Dense(4, activation="softmax")(x)), "softmax", SOFTMAX
     ),
-    "LSTM": (sequence(lambda x: kl.LSTM(3)(x)), "LSTM", RECURRENT),
-    "GRU": (sequence(lambda x: kl.GRU(3, return_sequences=True)(x)), "GRU", RECURRENT),
-    "SimpleRNN": (sequence(lambda x: kl.SimpleRNN(3)(x)), "SimpleRNN", RECURRENT),
-    "Bidirectional": (sequence(lambda x: kl.Bidirectional(kl.LSTM(3))(x)), "Bidirectional", RECURRENT),
+    "LSTM of too many steps": (long_lstm, "LSTM", RECURRENT),
     "Embedding": (embedding, "Embedding", "look the vectors up before the firmware and feed them as input"),
     "LayerNormalization": (sequence(lambda x: kl.LayerNormalization()(x)), "LayerNormalization", NORM),
     "TimeDistributed(Sequential)": (

@@ -14,6 +14,7 @@ from hgqify.graph.passes.normalize_activations import NormalizeActivations
 from hgqify.graph.passes.sink_affine import SinkAffine
 from hgqify.graph.passes.split_activations import SplitActivations
 from hgqify.graph.passes.strip_output_softmax import StripOutputSoftmax
+from hgqify.graph.passes.unroll_recurrent import UnrollRecurrent, why_not_unrolled
 
 __all__ = [
     "AbsorbAffinePreprocessing",
@@ -32,4 +33,6 @@ __all__ = [
     "SinkAffine",
     "SplitActivations",
     "StripOutputSoftmax",
+    "UnrollRecurrent",
+    "why_not_unrolled",
 ]
