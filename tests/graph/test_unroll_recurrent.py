@@ -11,7 +11,7 @@ from tiny_zoo import tiny_models
 from hgqify.convert import convert, plan
 from hgqify.errors import UnsupportedLayerError
 from hgqify.graph import build, canonicalize, read
-from hgqify.graph.passes.unroll_recurrent import MAX_STEPS
+from hgqify.graph.passes.unroll_recurrent import MAX_PIECES, MAX_STEPS
 
 SHAPE = (4, 3)
 CELLS = {
@@ -93,6 +93,11 @@ def test_cells_in_rnn():
     check(single(layers.RNN(stack, return_sequences=True)))
     check(single(layers.RNN(stack, return_state=True)), clone=True)
     check(single(layers.Bidirectional(layers.RNN(layers.GRUCell(3)))))
+
+
+def test_many_steps_are_cut_out_in_halves():
+    graph = check(single(layers.GRU(2, return_sequences=True), shape=(19, 2)))
+    assert max(len(graph.consumers(node.name)) for node in graph) <= MAX_PIECES
 
 
 def test_other_activations_and_dropout():

@@ -18,6 +18,9 @@ MAX_STEPS = 64
 MAX_STATE = 4096
 """Steps times units at most: so many values of the states stand side by side in hardware."""
 
+MAX_PIECES = 7
+"""Steps that are cut out of one tensor at most."""
+
 _RECURRENT = frozenset({*CELLS, "RNN", "Bidirectional"})
 
 
@@ -206,19 +209,19 @@ def _steps(
 ) -> tuple[list[str], list[str]]:
     """The outputs in the order they are computed, and the last states."""
     steps, first = shape[0], cells[0]
-    rows = steps * first.gates
     x = builder.node.inputs[0]
     wide = (steps, first.gates * first.units)
     x = builder.dense("input", "input", x, wide, first.kernel, first.bias)
-    x = builder.reshape("gates", x, (rows, first.units)) if first.gates > 1 else x
+    x = builder.reshape("gates", x, (steps * first.gates, first.units)) if first.gates > 1 else x
     states: list[States] = []
     for cell in cells:
         states.append(tuple(start[: cell.states]))
         start = start[cell.states :]
     outputs = []
     prefix = builder.prefix
+    given = _pieces(builder, x, 0, steps, first)
     for t in reversed(range(steps)) if backwards else range(steps):
-        value = builder.rows(f"t{t}_in", x, t * first.gates, first.gates, rows, first.units)
+        value = given[t]
         for number, cell in enumerate(cells):
             builder.prefix = f"{prefix}cell{number}_" if len(cells) > 1 else prefix
             if number:
@@ -230,6 +233,21 @@ def _steps(
         builder.prefix = prefix
         outputs.append(value)
     return outputs, [name for own in states for name in own if name is not None]
+
+
+def _pieces(builder: Builder, source: str, start: int, steps: int, cell: Cell) -> list[str]:
+    """The rows of each step. Halves first where they are many: a stream has few readers."""
+    if steps == 1:
+        return [source]
+    half = (steps + 1) // 2
+    parts = [(n, 1) for n in range(steps)] if steps <= MAX_PIECES else [(0, half), (half, steps - half)]
+    found = []
+    for first, count in parts:
+        label = f"t{start + first}_in" if count == 1 else f"t{start + first}_to_{start + first + count - 1}"
+        rows = (first * cell.gates, count * cell.gates, steps * cell.gates)
+        piece = builder.rows(label, source, *rows, cell.units)
+        found += _pieces(builder, piece, start + first, count, cell)
+    return found
 
 
 def _stacked(builder: Builder, label: str, outputs: list[str], units: int) -> str:
