@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import keras
 
-from hgqify.convert import elementwise, linear, recurrent, structure
+from hgqify.convert import elementwise, embedding, linear, recurrent, structure
 from hgqify.convert.describe import describe
 from hgqify.convert.edges import INPUT, Edges, quantize_edges
 from hgqify.convert.registry import Registry
@@ -94,7 +94,7 @@ class Conversion:
 
 def default_registry() -> Registry:
     """A new registry with the converters of all supported kinds."""
-    parts = (linear, elementwise, structure, recurrent)
+    parts = (linear, elementwise, embedding, structure, recurrent)
     return Registry({kind: function for part in parts for kind, function in part.converters().items()})
 
 

@@ -23,7 +23,7 @@ REMEDIES: Mapping[str, str] = MappingProxyType(
         "UnitNormalization": _NORM,
         "SpectralNormalization": "remove the wrapper and keep the normalized kernel",
         "Softmax": _SOFTMAX,
-        "Embedding": "look the vectors up before the firmware and feed them as input",
+        "ReversibleEmbedding": "use Embedding and, for the way back, Dense",
         "Lambda": "write it with supported layers; code in a Lambda cannot be read",
         "TimeDistributed": "apply the inner layer to the whole tensor, or once for each time",
         "Dot": "products of two activations over an axis are not supported; use Multiply where possible",

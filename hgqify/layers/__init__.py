@@ -4,6 +4,7 @@ Every layer computes ``oq(op(iq(x), kq(weights)) + bq(bias))``; its quantizers a
 ``oq``, ``kq`` and ``bq``.
 
 Linear: QDense, QConv1D, QConv2D, QConv3D, QDepthwiseConv1D, QDepthwiseConv2D, QBatchNormalization
+Tables: QEmbedding
 Elementwise: Quantize, QActivation, QAdd, QSubtract, QMultiply, QMaximum, QMinimum, QAverage
 Pooling: QMaxPooling1D/2D/3D, QGlobalMaxPooling1D/2D/3D, QAveragePooling1D/2D/3D,
     QGlobalAveragePooling1D/2D/3D
@@ -33,6 +34,7 @@ from hgqify.layers.batchnorm import QBatchNormalization
 from hgqify.layers.conv import QConv1D, QConv2D, QConv3D, QDepthwiseConv1D, QDepthwiseConv2D
 from hgqify.layers.dense import QDense
 from hgqify.layers.ebops import span
+from hgqify.layers.embedding import QEmbedding
 from hgqify.layers.linear import QLinear
 from hgqify.layers.max_pooling import (
     QGlobalMaxPooling1D,
@@ -70,6 +72,7 @@ __all__ = [
     "QDense",
     "QDepthwiseConv1D",
     "QDepthwiseConv2D",
+    "QEmbedding",
     "QGlobalAveragePooling1D",
     "QGlobalAveragePooling2D",
     "QGlobalAveragePooling3D",

@@ -8,7 +8,7 @@ from hgqify.errors import HgqifyError, PrecisionError, UnsupportedLayerError
 from hgqify.graph import read
 from hgqify.graph.model import INPUT
 from hgqify.graph.model import Node as GraphNode
-from hgqify.precision import lower_linear, lower_merge, lower_pooling, lower_structure
+from hgqify.precision import lower_embedding, lower_linear, lower_merge, lower_pooling, lower_structure
 from hgqify.precision.forward import annotate
 from hgqify.precision.lowering import LayerLowering, Lowering, LoweringFunction, Registry, refused
 from hgqify.precision.ops import Input
@@ -19,7 +19,7 @@ from hgqify.quantizers import Quantizer
 def default_registry() -> Registry:
     """A new registry with all layers hgqify knows; extend it and pass it to `lower`."""
     registry = Registry()
-    for module in (lower_linear, lower_merge, lower_pooling, lower_structure):
+    for module in (lower_embedding, lower_linear, lower_merge, lower_pooling, lower_structure):
         module.register(registry)
     return registry
 

@@ -59,7 +59,7 @@ def examine(name: str, make: Branch) -> Row:
     row = Row()
     try:
         # Keras itself, before hgqify: a class that cannot be built here has no row to fill.
-        make()
+        keras.Model(*make())
     except Exception as error:  # any class of Keras may fail in a way of its own
         row.reason = f"Keras cannot build it here: {last_line(error)}"
         return row

@@ -159,8 +159,13 @@ def test_rescaling_reaches_a_dense_layer_through_flatten():
 
 
 def test_integer_keys_stay_integers():
-    model = keras.Sequential([keras.Input((4,), dtype="int32"), layers.Embedding(10, 3)])
+    model = keras.Sequential([keras.Input((4,), dtype="int32"), layers.CategoryEncoding(10)])
     assert canonicalize(read(model))[0].nodes[0].config["dtype"] == "int32"
+
+
+def test_an_index_is_a_number():
+    model = keras.Sequential([keras.Input((4,), dtype="int32"), layers.Embedding(10, 3)])
+    assert canonicalize(read(model))[0].nodes[0].config["dtype"] == "float32"
 
 
 def test_scale_shift_is_spelled_as_batchnorm():

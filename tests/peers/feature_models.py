@@ -190,6 +190,7 @@ BRANCHES: dict[str, Branch] = {
     "Bidirectional": partial(
         chain, (3, 2), lambda: [kl.Bidirectional(kl.GRU(2, return_sequences=True), merge_mode="ave")]
     ),
+    "Embedding": one((5,), kl.Embedding, 11, 4),
     "padding": one((4, 5, 2), kl.ZeroPadding2D, ((1, 2), (0, 3))),
     "padding, 1D": one((6, 2), kl.ZeroPadding1D, (2, 1)),
     "cropping": one((6, 5, 2), kl.Cropping2D, ((1, 2), (0, 1))),

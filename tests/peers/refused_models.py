@@ -21,7 +21,7 @@ def sequence(make: Callable[[keras.KerasTensor], keras.KerasTensor]) -> Callable
 
 def embedding() -> keras.Model:
     x = keras.Input((6,), dtype="int32")
-    return keras.Model(x, kl.Dense(2)(kl.Embedding(10, 4)(x)))
+    return keras.Model(x, kl.Dense(2)(kl.Embedding(10, 4, mask_zero=True)(x)))
 
 
 def masked_softmax() -> keras.Model:
@@ -54,7 +54,7 @@ REFUSED: dict[str, tuple[Callable[[], keras.Model], str, str]] = {
         sequence(lambda x: kl.Dense(4, activation="softmax")(x)), "softmax", SOFTMAX
     ),
     "LSTM of too many steps": (long_lstm, "LSTM", RECURRENT),
-    "Embedding": (embedding, "Embedding", "look the vectors up before the firmware and feed them as input"),
+    "Embedding with a mask": (embedding, "Embedding", "train it with mask_zero=False"),
     "LayerNormalization": (sequence(lambda x: kl.LayerNormalization()(x)), "LayerNormalization", NORM),
     "TimeDistributed(Sequential)": (
         sequence(lambda x: kl.TimeDistributed(keras.Sequential([keras.Input((4,)), kl.Dense(3)]))(x)),
