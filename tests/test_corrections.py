@@ -29,7 +29,6 @@ from hgqify.reference import run
 from hgqify.settling import settle
 
 ROOT = Path(__file__).parents[1]
-REFUSED = {"activations", "transposed"}  # by conversion itself
 L = keras.layers
 
 
@@ -93,7 +92,7 @@ class TestChannels:
         np.testing.assert_array_equal(found.outputs["a"], [first, 1 - first] * 4)
 
 
-@pytest.mark.parametrize("name", [name for name in tiny_models.ZOO if name not in REFUSED])
+@pytest.mark.parametrize("name", tiny_models.ZOO)
 def test_shifts_change_no_bit_of_the_float_model(name):
     model = tiny_models.build(name, seed=1)
     conversion = convert(graph.read(model))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import keras
 
-from hgqify.convert import elementwise, linear, reductions, refusals, structure
+from hgqify.convert import elementwise, embedding, linear, recurrent, reductions, refusals, structure
 from hgqify.convert.describe import describe
 from hgqify.convert.edges import INPUT, Edges, quantize_edges
 from hgqify.convert.lower_softmax import LowerSoftmax
@@ -95,7 +95,7 @@ class Conversion:
 
 def default_registry() -> Registry:
     """A new registry with the converters of all supported kinds."""
-    families = (linear, elementwise, reductions, structure, refusals)
+    families = (linear, elementwise, embedding, reductions, structure, recurrent, refusals)
     return Registry({kind: make for family in families for kind, make in family.converters().items()})
 
 

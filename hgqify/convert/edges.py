@@ -48,7 +48,7 @@ def quantize_edges(graph: Graph) -> Edges:
     for node in graph:
         tensor[node.name] = node.name
         nodes.append(node.with_(inputs=tuple(inside.get(name, name) for name in node.inputs)))
-        if node.kind == INPUT:
+        if node.kind == INPUT and not _is_index(graph, node):
             quantizer = _quantizer(node, "input", _free(f"{node.name}_quantize", graph, tensor))
             nodes.append(quantizer)
             inside[node.name] = quantizer.name
@@ -73,6 +73,12 @@ def quantize_edges(graph: Graph) -> Edges:
     )
     result.validate()
     return Edges(graph=result, own_output=frozenset(own), tensor=tensor)
+
+
+def _is_index(graph: Graph, node: Node) -> bool:
+    """Whether only tables read an input: they make an integer of it, whatever the data has shown so far."""
+    readers = graph.consumers(node.name)
+    return bool(readers) and node.name not in graph.outputs and all(r.kind == "Embedding" for r in readers)
 
 
 def _can_carry(graph: Graph, name: str) -> bool:

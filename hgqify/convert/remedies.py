@@ -3,18 +3,12 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-_UNROLL = "recurrent layers are not supported yet; convert the layers before and after it separately"
+_UNROLL = "use Conv2D over the images and an LSTM over their features, or convert the layers before it"
 _ATTENTION = "use masks that are the same for every sample (use_causal_mask, a constant) and the score 'dot'"
 _NORM = "use BatchNormalization, which becomes a constant scale and shift"
-_TRANSPOSED = "use UpSampling (nearest) followed by a convolution"
 
 REMEDIES: Mapping[str, str] = MappingProxyType(
     {
-        "LSTM": _UNROLL,
-        "GRU": _UNROLL,
-        "SimpleRNN": _UNROLL,
-        "RNN": _UNROLL,
-        "Bidirectional": _UNROLL,
         "ConvLSTM1D": _UNROLL,
         "ConvLSTM2D": _UNROLL,
         "ConvLSTM3D": _UNROLL,
@@ -27,11 +21,7 @@ REMEDIES: Mapping[str, str] = MappingProxyType(
         "GroupNormalization": _NORM,
         "UnitNormalization": _NORM,
         "SpectralNormalization": "remove the wrapper and keep the normalized kernel",
-        "Conv1DTranspose": _TRANSPOSED,
-        "Conv2DTranspose": _TRANSPOSED,
-        "Conv3DTranspose": _TRANSPOSED,
-        "PReLU": "use LeakyReLU with one slope for all channels",
-        "Embedding": "look the vectors up before the firmware and feed them as input",
+        "ReversibleEmbedding": "use Embedding and, for the way back, Dense",
         "Lambda": "write it with supported layers; code in a Lambda cannot be read",
         "TimeDistributed": "apply the inner layer to the whole tensor, or once for each time",
         "Dot": "use normalize=False, and scale the inputs yourself",

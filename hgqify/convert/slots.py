@@ -72,6 +72,11 @@ class Slots:
             Place.TABLE, k0=1, i0=0, b0=bits - 1, q_type=QType.KBI, overflow_mode=Overflow.SAT
         )
 
+    def table_row(self) -> QuantizerConfig:
+        """The rows of an embedding: one format, which saturates rows the data has not shown."""
+        bits = self.target.output_bits if self.is_output else self.target.table_out_bits
+        return self._data(bits, Overflow.SAT, -1, Granularity.TENSOR)
+
     def model_input(self) -> QuantizerConfig:
         """A model input: saturates, whatever the data does."""
         return self._data(self.target.input_bits, Overflow.SAT, -1)

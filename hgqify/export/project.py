@@ -176,6 +176,13 @@ def _model_graph(
                     "Trace": True,
                 }
                 for spec in printed.layers
+            }
+            # A stream's reshape becomes a layer of another name. It takes the reshape's type, but copies of
+            # its stream would take the default one.
+            | {
+                f"repack_{spec.name}": {"Precision": _precision(spec)}
+                for spec in printed.layers
+                if spec.kind == "Reshape"
             },
         },
     }
@@ -204,12 +211,22 @@ def _verify(graph: Any, printed: Printed) -> None:
     for layer in graph.get_layers():
         spec = wanted.get(layer.name)
         if spec is None:
+            changed += _changed_copies(layer)
             continue
         found = str(layer.get_output_variable().type.precision)
         if not _same_type(found, spec.types["result"]):
             changed.append(f"{layer.name}: {spec.types['result']} became {found}")
     if changed:
         raise ExportError("hls4ml changed types: " + "; ".join(changed))
+
+
+def _changed_copies(layer: Any) -> list[str]:
+    """Copies of a stream that hold another type than the stream."""
+    if layer.class_name != "Clone":
+        return []
+    held = str(layer.get_input_variable().type.precision)
+    copies = {str(layer.get_output_variable(name).type.precision) for name in layer.outputs}
+    return [f"{layer.name}: {held} became {found}" for found in sorted(copies - {held})]
 
 
 def _same_type(found: str, wanted: HlsType) -> bool:

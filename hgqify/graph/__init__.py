@@ -5,7 +5,7 @@ from hgqify.graph.canonical import canonicalize, default_passes
 from hgqify.graph.channels import FIXED, Channels, find_channels, layer_key, shifted
 from hgqify.graph.load import load_model
 from hgqify.graph.model import Call, Graph, Node, Ref
-from hgqify.graph.passes import Event, Pass, PassResult
+from hgqify.graph.passes import Event, Pass, PassResult, why_not_unrolled
 from hgqify.graph.read import read
 from hgqify.graph.walk import walk
 
@@ -31,4 +31,5 @@ __all__ = [
     "read",
     "shifted",
     "walk",
+    "why_not_unrolled",
 ]

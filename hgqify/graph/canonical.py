@@ -13,14 +13,17 @@ from hgqify.graph.passes import (
     LowerDot,
     LowerEinsumDense,
     LowerOperations,
+    LowerPrelu,
     LowerSeparable,
     LowerTimeDistributed,
+    LowerTransposed,
     NormalizeActivations,
     OpenAttention,
     Pass,
     SinkAffine,
     SplitActivations,
     StripOutputSoftmax,
+    UnrollRecurrent,
 )
 
 
@@ -30,17 +33,20 @@ def default_passes(*, strip_softmax: bool = False) -> tuple[Pass, ...]:
         FloatInputs(),
         LowerTimeDistributed(),
         OpenAttention(),
+        UnrollRecurrent(),
         LowerOperations(),
         LowerDot(),
         LowerSeparable(),
         SplitActivations(),
         LowerEinsumDense(),
+        LowerPrelu(),
         DropInferenceIdentities(),
         NormalizeActivations(),
         AbsorbAffinePreprocessing(),
         *((StripOutputSoftmax(),) if strip_softmax else ()),
         SinkAffine(),
         FoldBatchnorm(),
+        LowerTransposed(),
     )
 
 

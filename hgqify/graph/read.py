@@ -314,7 +314,11 @@ def _is_in(value: Any, options: tuple[Any, ...]) -> bool:
 
 
 def _call(args: tuple, kwargs: dict[str, Any], count: int) -> Call | None:
-    default = (Ref(0),) if count == 1 else ([Ref(index) for index in range(count)],)
-    if not kwargs and (args == default or (count > 1 and args == (tuple(default[0]),))):  # type: ignore[arg-type]
-        return None
+    if not kwargs and len(args) == 1:
+        # No comparison of the arguments themselves: they may be arrays.
+        given = args[0] if count > 1 and isinstance(args[0], list | tuple) else args
+        if len(given) == count and all(
+            isinstance(value, Ref) and value.index == index for index, value in enumerate(given)
+        ):
+            return None
     return Call(args=args, kwargs=kwargs)

@@ -4,6 +4,7 @@ Every layer computes ``oq(op(iq(x), kq(weights)) + bq(bias))``; its quantizers a
 ``oq``, ``kq`` and ``bq``.
 
 Linear: QDense, QConv1D, QConv2D, QConv3D, QDepthwiseConv1D, QDepthwiseConv2D, QBatchNormalization
+Tables: QEmbedding
 Elementwise: Quantize, QActivation, QAdd, QSubtract, QMultiply, QMaximum, QMinimum, QAverage
 Products of two tensors: QEinsum
 Pooling: QMaxPooling1D/2D/3D, QGlobalMaxPooling1D/2D/3D, QAveragePooling1D/2D/3D,
@@ -36,6 +37,7 @@ from hgqify.layers.conv import QConv1D, QConv2D, QConv3D, QDepthwiseConv1D, QDep
 from hgqify.layers.dense import QDense
 from hgqify.layers.ebops import span
 from hgqify.layers.einsum import QEinsum
+from hgqify.layers.embedding import QEmbedding
 from hgqify.layers.linear import QLinear
 from hgqify.layers.masking import QMask
 from hgqify.layers.max_pooling import (
@@ -78,6 +80,7 @@ __all__ = [
     "QDepthwiseConv1D",
     "QDepthwiseConv2D",
     "QEinsum",
+    "QEmbedding",
     "QGlobalAveragePooling1D",
     "QGlobalAveragePooling2D",
     "QGlobalAveragePooling3D",

@@ -10,6 +10,7 @@ from hgqify.graph.model import INPUT
 from hgqify.graph.model import Node as GraphNode
 from hgqify.precision import (
     lower_einsum,
+    lower_embedding,
     lower_linear,
     lower_merge,
     lower_pooling,
@@ -28,6 +29,7 @@ def default_registry() -> Registry:
     registry = Registry()
     for module in (
         lower_einsum,
+        lower_embedding,
         lower_linear,
         lower_merge,
         lower_pooling,

@@ -5,17 +5,11 @@ import numpy as np
 import pytest
 from tiny_zoo import tiny_models
 
-from hgqify.convert import Status, convert, plan
+from hgqify.convert import Status, convert
 from hgqify.graph import read
 
-# What has no fixed-point form, and the layers that say so.
-REFUSED = {
-    "activations": {"PReLU"},
-    "transposed": {"BatchNormalization", "Conv2DTranspose"},
-}
 
-
-@pytest.mark.parametrize("name", [name for name in tiny_models.ZOO if name not in REFUSED])
+@pytest.mark.parametrize("name", tiny_models.ZOO)
 def test_clone_equals_the_float_model(name):
     model = tiny_models.build(name, seed=1)
     graph = read(model)
@@ -34,9 +28,3 @@ def test_clone_equals_the_float_model(name):
         assert entry.target or entry.reason
         if entry.status is Status.CONVERTED:
             assert entry.target
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_refusals_name_the_layers(name):
-    report = plan(read(tiny_models.build(name, seed=1)))
-    assert {entry.kind for entry in report.refused} == REFUSED[name]

@@ -225,6 +225,17 @@ def packs() -> Program:
     return b.program("o1", "o2", "flat", "o3", "o4", "top", "odd")
 
 
+def copied() -> Program:
+    """A reshaped stream that two nodes read, of more bits than hls4ml's default type holds."""
+    b = Builder(5)
+    b("x", Input(), "", (2, 6))
+    b("xq", quantize(1, 2, 14), "x", (2, 6))
+    b("rows", Reshape(), "xq", (4, 3))
+    b("above", Crop(cropping=((0, 2), (0, 0))), "rows", (2, 3))
+    b("below", Crop(cropping=((2, 0), (0, 0))), "rows", (2, 3))
+    return b.program("above", "below")
+
+
 def crowded(readers: int) -> Program:
     """One tensor with many readers."""
     b = Builder()

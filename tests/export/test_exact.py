@@ -27,6 +27,7 @@ CASES = [
     ("packs", "io_stream"),
     ("packs", "io_parallel"),
     ("passing", "io_parallel"),
+    ("copied", "io_stream"),
     ("both_depthwise", "io_parallel"),
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import keras
 import numpy as np
 from contract import Case, quantized
 from layer_oracles import mean_by_reciprocal, pool
@@ -21,6 +22,11 @@ def tabulated(function):
         return quantized(layer.oq, function(x), layer.stored.value)
 
     return oracle
+
+
+def rows(layer, x):
+    table = np.asarray(layer.embeddings, np.float64)
+    return table[np.clip(np.floor(x), 0, len(table) - 1).astype(int)]
 
 
 ACTIVATIONS = [
@@ -83,6 +89,14 @@ ACTIVATIONS = [
         make=lambda: L.QActivation("gelu"),
         shapes=[(4,)],
         oracle=tabulated(lambda x: x / 2 * (1 + np.vectorize(math.erf)(x / np.sqrt(2)))),
+    ),
+    Case(
+        name="embedding",
+        make=lambda: L.QEmbedding(
+            6, 3, embeddings_initializer=keras.initializers.RandomNormal(stddev=1.0, seed=0)
+        ),
+        shapes=[(4,)],
+        oracle=rows,
     ),
     Case(
         name="activation-leaky-table",

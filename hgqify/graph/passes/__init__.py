@@ -8,13 +8,16 @@ from hgqify.graph.passes.fold_batchnorm import FoldBatchnorm
 from hgqify.graph.passes.lower_dot import LowerDot
 from hgqify.graph.passes.lower_einsum_dense import LowerEinsumDense
 from hgqify.graph.passes.lower_operations import LowerOperations
+from hgqify.graph.passes.lower_prelu import LowerPrelu
 from hgqify.graph.passes.lower_separable import LowerSeparable
 from hgqify.graph.passes.lower_time_distributed import LowerTimeDistributed
+from hgqify.graph.passes.lower_transposed import LowerTransposed
 from hgqify.graph.passes.normalize_activations import NormalizeActivations
 from hgqify.graph.passes.open_attention import OpenAttention
 from hgqify.graph.passes.sink_affine import SinkAffine
 from hgqify.graph.passes.split_activations import SplitActivations
 from hgqify.graph.passes.strip_output_softmax import StripOutputSoftmax
+from hgqify.graph.passes.unroll_recurrent import UnrollRecurrent, why_not_unrolled
 
 __all__ = [
     "AbsorbAffinePreprocessing",
@@ -25,8 +28,10 @@ __all__ = [
     "LowerDot",
     "LowerEinsumDense",
     "LowerOperations",
+    "LowerPrelu",
     "LowerSeparable",
     "LowerTimeDistributed",
+    "LowerTransposed",
     "NormalizeActivations",
     "OpenAttention",
     "Pass",
@@ -34,4 +39,6 @@ __all__ = [
     "SinkAffine",
     "SplitActivations",
     "StripOutputSoftmax",
+    "UnrollRecurrent",
+    "why_not_unrolled",
 ]

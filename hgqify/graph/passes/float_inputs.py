@@ -6,9 +6,7 @@ from hgqify.graph.model import CUSTOM_PREFIX, INPUT, Graph, Node
 from hgqify.graph.passes.base import Pass, PassResult
 
 # These look their input up or compare it: for them an integer is a key, not a number.
-_KEYED = frozenset(
-    {"CategoryEncoding", "Discretization", "Embedding", "HashedCrossing", "Hashing", "IntegerLookup"}
-)
+_KEYED = frozenset({"CategoryEncoding", "Discretization", "HashedCrossing", "Hashing", "IntegerLookup"})
 
 
 class FloatInputs(Pass):

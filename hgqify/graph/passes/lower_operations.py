@@ -2,6 +2,7 @@
 
 from hgqify.graph.model import OPERATION_PREFIX, Graph
 from hgqify.graph.passes.base import Pass, PassResult
+from hgqify.graph.passes.operation_moves import SPLITS, split
 from hgqify.graph.passes.operation_rules import RULES
 
 
@@ -14,9 +15,16 @@ class LowerOperations(Pass):
         """Lower every operation that has an equivalent layer."""
         replacements, events = {}, []
         for node in graph:
-            if not node.kind.startswith(OPERATION_PREFIX) or node.outputs != 1:
+            kind = node.kind.removeprefix(OPERATION_PREFIX)
+            if kind == node.kind:
                 continue
-            rule = RULES.get(node.kind.removeprefix(OPERATION_PREFIX))
+            pieces = split(graph, node) if kind in SPLITS else None
+            if pieces is not None:
+                replacements |= {node.name: (), **pieces}
+                events.append(self.event(node, "lowered", "operation as its pieces"))
+            if node.outputs != 1:
+                continue
+            rule = RULES.get(kind)
             nodes = rule(graph, node) if rule else None
             if nodes:
                 replacements[node.name] = nodes

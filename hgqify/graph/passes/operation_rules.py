@@ -13,9 +13,15 @@ import numpy as np
 
 from hgqify.graph.model import Graph, Node, Ref
 from hgqify.graph.passes.affine import scale_shift_nodes
+from hgqify.graph.passes.operation_bounds import absolute, at_least, at_most, clip, where
+from hgqify.graph.passes.operation_moves import MOVES
+from hgqify.graph.passes.operation_reductions import REDUCTIONS
 from hgqify.graph.passes.products import einsum_rule, matmul_rule
 
 Rule = Callable[[Graph, Node], tuple[Node, ...] | None]
+
+MAX_POWER = 4
+"""The largest exponent that becomes a product of equal factors."""
 
 
 def _layer(
@@ -64,9 +70,8 @@ def _merge(kind: str) -> Rule:
         constant = _constant(graph, node, operands[tensors.index(False)])
         if constant is None or not node.shape:
             return None
-        if kind == "Maximum":
-            zero = constant.size == 1 and not constant.any()
-            return _layer(node, "Activation", {"activation": "relu"}) if zero else None
+        if kind in ("Maximum", "Minimum"):
+            return (at_least if kind == "Maximum" else at_most)(graph, node, constant)
         affine = _affine(kind, constant, constant_first=not tensors[0])
         return scale_shift_nodes(node, *affine) if affine else None
 
@@ -106,7 +111,10 @@ def _power(graph: Graph, node: Node) -> tuple[Node, ...] | None:
     operands = _operands(node)
     if operands is None or not isinstance(operands[0], Ref) or isinstance(operands[1], Ref):
         return None
-    return _square(graph, node) if np.array_equal(operands[1], 2) else None
+    exponent = np.asarray(operands[1])
+    if exponent.size != 1 or exponent.item() not in range(2, MAX_POWER + 1):
+        return None
+    return _layer(node, "Multiply", inputs=node.inputs * int(exponent.item()))
 
 
 def _function(name: str) -> Rule:
@@ -130,15 +138,6 @@ def _gelu(graph: Graph, node: Node) -> tuple[Node, ...] | None:
     if node.call is not None or node.config.get("approximate", True):
         return None
     return _layer(node, "Activation", {"activation": "gelu"})
-
-
-def _clip(graph: Graph, node: Node) -> tuple[Node, ...] | None:
-    low, high = node.config["x_min"], node.config["x_max"]
-    if node.call is not None or not (np.isscalar(low) and np.isscalar(high)):
-        return None
-    if low == 0 and high > 0:  # type: ignore[operator]
-        return _layer(node, "ReLU", {"max_value": float(high), "negative_slope": 0.0, "threshold": 0.0})  # type: ignore[arg-type]
-    return _layer(node, "Activation", {"activation": "hard_tanh"}) if (low, high) == (-1, 1) else None
 
 
 def _reshape(graph: Graph, node: Node) -> tuple[Node, ...] | None:
@@ -170,7 +169,8 @@ def _concatenate(graph: Graph, node: Node) -> tuple[Node, ...] | None:
 
 
 def _global_pooling(kind: str) -> Rule:
-    """Reduction over all axes between batch and channels."""
+    """Reduction over all axes between batch and channels; others as `REDUCTIONS` has it."""
+    name = kind.removeprefix("Global").replace("MaxPooling", "Max").replace("AveragePooling", "Mean")
 
     def rule(graph: Graph, node: Node) -> tuple[Node, ...] | None:
         rank = len(graph[node.inputs[0]].shape)
@@ -179,7 +179,7 @@ def _global_pooling(kind: str) -> Rule:
         if node.call is not None or None in axes or node.config.get("initial") is not None:
             return None
         if not 2 <= rank <= 4 or {axis % (rank + 1) for axis in axes} != set(range(1, rank)):
-            return None
+            return REDUCTIONS[name](graph, node)
         config = {"data_format": "channels_last", "keepdims": bool(node.config["keepdims"])}
         return _layer(node, f"{kind}{rank - 1}D", config)
 
@@ -226,8 +226,12 @@ RULES: Mapping[str, Rule] = MappingProxyType(
     {
         **{name: _function(function) for name, function in _FUNCTIONS.items()},
         **{name: _merge(name) for name in ("Add", "Subtract", "Multiply", "Maximum", "Minimum")},
+        **MOVES,
+        **REDUCTIONS,
+        "Abs": absolute,
+        "Absolute": absolute,
         "Amax": _global_pooling("GlobalMaxPooling"),
-        "Clip": _clip,
+        "Clip": clip,
         "Concatenate": _concatenate,
         "Divide": _divide,
         "Elu": _parametric("ELU", "alpha"),
@@ -249,6 +253,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "Swapaxes": _permute,
         "Transpose": _permute,
         "TrueDivide": _divide,
+        "Where": where,
     }
 )
 """Rules by class name of the operation."""
