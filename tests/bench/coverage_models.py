@@ -91,7 +91,7 @@ MODELS: dict[str, Callable[[], Built]] = {
     "ConvLSTM2D": partial(one, (3, 6, 5, 2), partial(kl.ConvLSTM2D, 3, 2)),
     "ConvLSTM3D": partial(one, (3, 4, 4, 4, 2), partial(kl.ConvLSTM3D, 3, 2)),
     "MultiHeadAttention": partial(twice, partial(kl.MultiHeadAttention, 2, 2)),
-    "GroupQueryAttention": partial(twice, partial(kl.GroupQueryAttention, 2, 2, 1)),
+    "GroupedQueryAttention": partial(twice, partial(kl.GroupQueryAttention, 2, 2, 1)),
     "Attention": partial(two, kl.Attention),
     "AdditiveAttention": partial(two, kl.AdditiveAttention),
     "BatchNormalization": partial(one, SEQUENCE, kl.BatchNormalization),
