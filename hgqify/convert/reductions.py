@@ -1,20 +1,32 @@
-"""Converters of the parts of a softmax: reductions over any axes, and constant masks."""
+"""Converters of what softmax and normalizations are lowered to: reductions, tables, constant masks."""
 
 from __future__ import annotations
+
+import math
 
 import keras
 
 import hgqify.layers as q
-from hgqify.convert.lower_softmax import BELOW, MASK, SUM, constant_mask
+from hgqify.convert.elementwise import reciprocal_bits
+from hgqify.convert.lower_softmax import constant_mask
+from hgqify.convert.parts import BELOW, MASK, MEAN, SUM, TABLE
 from hgqify.convert.registry import Converter
 from hgqify.convert.slots import Slots
 from hgqify.errors import UnsupportedLayerError
 from hgqify.graph import Node
+from hgqify.layers.qactivation import MAX_TABLE_BITS
 
 
 def converters() -> dict[str, Converter]:
     """Converters by kind."""
-    return {BELOW: _below_maximum, MASK: _mask, SUM: _sum, "Softmax": _refuse_softmax}
+    return {
+        BELOW: _below_maximum,
+        MASK: _mask,
+        SUM: _sum,
+        MEAN: _mean,
+        TABLE: _table,
+        "Softmax": _refuse_softmax,
+    }
 
 
 def _below_maximum(node: Node, slots: Slots) -> keras.layers.Layer:
@@ -29,6 +41,29 @@ def _below_maximum(node: Node, slots: Slots) -> keras.layers.Layer:
 
 def _sum(node: Node, slots: Slots) -> keras.layers.Layer:
     return q.QSum(axis=node.config["axis"], **slots.common, iq_conf=slots.addend(0), oq_conf=slots.output())
+
+
+def _mean(node: Node, slots: Slots) -> keras.layers.Layer:
+    width = slots.target.input_bits if slots.from_input[0] else slots.target.merge_bits
+    count = math.prod(slots.input_shape) // math.prod(node.shape)
+    return q.QMean(
+        axis=node.config["axis"],
+        **slots.common,
+        iq_conf=slots.addend(0),
+        oq_conf=slots.output(),
+        reciprocal_bits=reciprocal_bits(slots, width, count),
+    )
+
+
+def _table(node: Node, slots: Slots) -> keras.layers.Layer:
+    return q.QActivation(
+        node.config["activation"],
+        activation_params=node.config["activation_params"],
+        **slots.common,
+        iq_conf=slots.table_index(),
+        oq_conf=slots.table_entry(),
+        max_table_bits=max(MAX_TABLE_BITS, slots.target.table_in_bits),
+    )
 
 
 def _mask(node: Node, slots: Slots) -> keras.layers.Layer:
