@@ -16,6 +16,9 @@ from hgqify.errors import UnsupportedLayerError
 from hgqify.graph import Node
 from hgqify.layers.qactivation import MAX_TABLE_BITS
 
+_OCTAVES = 2
+"""Bits that the index of a reciprocal root has beyond those of other tables."""
+
 
 def converters() -> dict[str, Converter]:
     """Converters by kind."""
@@ -56,11 +59,15 @@ def _mean(node: Node, slots: Slots) -> keras.layers.Layer:
 
 
 def _table(node: Node, slots: Slots) -> keras.layers.Layer:
+    function = q.get_activation(node.config["activation"], node.config["activation_params"], where=node.name)
+    bits = slots.target.table_in_bits
+    if function.function is q.inverse_sqrt and bits < MAX_TABLE_BITS:
+        # Powers span twice the octaves that their roots do.
+        bits = min(bits + _OCTAVES, MAX_TABLE_BITS)
     return q.QActivation(
-        node.config["activation"],
-        activation_params=node.config["activation_params"],
+        function,
         **slots.common,
-        iq_conf=slots.table_index(),
+        iq_conf=slots.table_index(bits),
         oq_conf=slots.table_entry(),
         max_table_bits=max(MAX_TABLE_BITS, slots.target.table_in_bits),
     )

@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 _UNROLL = "recurrent layers are not supported yet; convert the layers before and after it separately"
 _ATTENTION = "attention is not supported yet; convert the layers before and after it separately"
-_NORM = "use BatchNormalization, which becomes a constant scale and shift"
+_NORM = "normalize over the last axes (groups: of the last axis), with gamma and beta along them"
 _TRANSPOSED = "use UpSampling (nearest) followed by a convolution"
 
 REMEDIES: Mapping[str, str] = MappingProxyType(

@@ -42,7 +42,6 @@ def masked_softmax() -> keras.Model:
 ATTENTION = "attention is not supported yet; convert the layers before and after it separately"
 SOFTMAX = "give a constant mask, or add a large negative number to what is masked yourself"
 RECURRENT = "recurrent layers are not supported yet; convert the layers before and after it separately"
-NORM = "use BatchNormalization, which becomes a constant scale and shift"
 TRANSPOSED = "use UpSampling (nearest) followed by a convolution"
 
 REFUSED: dict[str, tuple[Callable[[], keras.Model], str, str]] = {
@@ -61,7 +60,6 @@ REFUSED: dict[str, tuple[Callable[[], keras.Model], str, str]] = {
     "SimpleRNN": (sequence(lambda x: kl.SimpleRNN(3)(x)), "SimpleRNN", RECURRENT),
     "Bidirectional": (sequence(lambda x: kl.Bidirectional(kl.LSTM(3))(x)), "Bidirectional", RECURRENT),
     "Embedding": (embedding, "Embedding", "look the vectors up before the firmware and feed them as input"),
-    "LayerNormalization": (sequence(lambda x: kl.LayerNormalization()(x)), "LayerNormalization", NORM),
     "PReLU": (sequence(lambda x: kl.PReLU()(x)), "PReLU", "use LeakyReLU with one slope for all channels"),
     "Conv1DTranspose": (
         sequence(lambda x: kl.Conv1DTranspose(3, 2, strides=2)(x)), "Conv1DTranspose", TRANSPOSED
