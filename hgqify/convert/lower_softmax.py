@@ -54,7 +54,7 @@ def constant_mask(node: Node) -> tuple[bool, np.ndarray | None]:
     values = np.asarray(keras.ops.convert_to_numpy(given[0]))
     mask = values if values.dtype == bool else values > 0.5
     if mask.ndim > len(node.shape):
-        if mask.shape[0] != 1:  # one mask for each sample of a batch of known size
+        if len(mask) != 1:  # one mask for each sample of a batch of known size
             return False, None
         mask = mask[0]
     return True, mask
@@ -63,9 +63,8 @@ def constant_mask(node: Node) -> tuple[bool, np.ndarray | None]:
 def _parts(node: Node, mask: np.ndarray | None) -> tuple[Node, ...]:
     axes = positive_axes(node)
     masked = None if mask is None or mask.all() else mask.tolist()
-    axis = list(axes) if len(axes) > 1 else axes[0]
     parts = Parts(node)
-    x = parts.add("below", BELOW, node.inputs, node.shape, {"axis": axis, "mask": masked})
+    x = parts.add("below", BELOW, node.inputs, node.shape, {"axis": list(axes), "mask": masked})
     x = parts.table("exp", exp_of_negative, x)
     if masked is not None:
         x = parts.add("masked", MASK, (x,), node.shape, {"mask": masked})

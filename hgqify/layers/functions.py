@@ -24,4 +24,5 @@ def reciprocal_from_one(x: Any) -> Any:
 @keras.saving.register_keras_serializable("hgqify")
 def inverse_sqrt(x: Any, epsilon: float = 0.0, least: float = 0.0) -> Any:
     """``1 / sqrt(max(x, 0, least) + epsilon)``: what a normalization multiplies with."""
-    return ops.rsqrt(ops.maximum(x, max(least, 0.0)) + epsilon)
+    held: Any = ops.maximum(x, max(least, 0.0))
+    return ops.rsqrt(held + epsilon)
