@@ -7,10 +7,17 @@ from collections.abc import Mapping, Sequence
 import keras
 import numpy as np
 
-from hgqify.calibrate.placement import EXPONENT_LIMIT, Bits, place_activation, place_bias, place_weight
+from hgqify.calibrate.placement import (
+    EXPONENT_LIMIT,
+    Bits,
+    ceil_log2,
+    place_activation,
+    place_bias,
+    place_weight,
+)
 from hgqify.calibrate.ranges import Range
 from hgqify.errors import CalibrationError
-from hgqify.layers import ActivationKind, QActivation, QBatchNormalization, QLayer, QLinear
+from hgqify.layers import ActivationKind, QActivation, QBatchNormalization, QLayer, QLinear, inverse_sqrt
 from hgqify.quantizers import Quantizer, QuantizerState
 
 BIAS_BITS = 20
@@ -64,7 +71,8 @@ def apply_table(layer: QActivation, observed: Range) -> None:
 
     The index gets the fewest integer bits for which clipping the observed range changes no entry by more
     than one LSB: beyond them a saturating function (tanh, sigmoid) gives nothing new, and each bit saved
-    halves the step of the index.
+    halves the step of the index. A reciprocal root, which multiplies what follows, gets those of least
+    relative error: below the range seen a coarse index costs most, above it saturation does.
     """
     iq, oq = layer.iqs[0], layer.oq
     if oq is None or iq.is_dummy or oq.is_dummy:
@@ -83,6 +91,10 @@ def apply_table(layer: QActivation, observed: Range) -> None:
     out = place_activation(values.min(), values.max(), width, wraps=False)
     oq.set_state(*(np.reshape(part, ()) for part in out))
     width = int(total_width(iq.state()).max())
+    if layer.activation.function is inverse_sqrt and width > 0 and high > 0:
+        i = _octaves(layer, max(low, 0.0), high, width)
+        iq.set_state(0, i, width - i)
+        return
     bits = place_activation(np.asarray(low), np.asarray(high), width, wraps=False)
     tolerance = np.ldexp(1.0, -int(out.f))
     k, i = int(bits.k), int(bits.i)
@@ -93,6 +105,25 @@ def apply_table(layer: QActivation, observed: Range) -> None:
             break
         i -= 1
     iq.set_state(k, i, width - k - i if int(bits.k + bits.i + bits.f) > 0 else -i - k)
+
+
+def _octaves(layer: QActivation, low: float, high: float, width: int) -> int:
+    """Integer bits of an unsigned index, of least mean squared relative error of the function.
+
+    Every octave of the range seen counts the same. At one format for all, what lies ``width - 1`` octaves
+    below the largest value has one significant bit, and what lies deeper is lost.
+    """
+    values = np.geomspace(max(low, high * 2.0**-width), high, _TABLE_GRID)
+    exact = _evaluate(layer, values)
+    top = int(ceil_log2(np.asarray(high)))
+
+    def error(i: int) -> float:
+        codes = np.clip(np.floor(np.ldexp(values, width - i) + 0.5), 0, 2.0**width - 1)
+        # The entry of 0 saturates at the largest that the data needs.
+        found = np.minimum(_evaluate(layer, np.ldexp(codes, i - width)), exact.max())
+        return float(np.mean((found / exact - 1) ** 2))
+
+    return min(range(top, top - width, -1), key=error)
 
 
 def apply_weights(layer: QLayer) -> None:

@@ -11,6 +11,7 @@ import keras
 from hgqify.convert import elementwise, embedding, linear, recurrent, reductions, refusals, structure
 from hgqify.convert.describe import describe
 from hgqify.convert.edges import INPUT, Edges, quantize_edges
+from hgqify.convert.lower_normalization import LowerNormalization
 from hgqify.convert.lower_softmax import LowerSoftmax
 from hgqify.convert.registry import Registry
 from hgqify.convert.report import ConversionReport
@@ -176,7 +177,8 @@ class _Planner:
         policy = self.settings.softmax
         canonical, events = canonicalize(graph, strip_softmax=policy is SoftmaxPolicy.LOGITS)
         lowered = LowerSoftmax(final=policy is not SoftmaxPolicy.REFUSE)(canonical)
-        self.graph, events = lowered.graph, (*events, *lowered.events)
+        normal = LowerNormalization()(lowered.graph)
+        self.graph, events = normal.graph, (*events, *lowered.events, *normal.events)
         self.edges: Edges = quantize_edges(self.graph)
         self.targets: Mapping[str, Target] = resolve(self.edges.graph.nodes, rules, self.settings)
         self.names: dict[str, str] = {}

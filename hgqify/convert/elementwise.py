@@ -74,7 +74,7 @@ def _average(node: Node, slots: Slots) -> keras.layers.Layer:
         **slots.common,
         iq_conf=confs,
         oq_conf=slots.output(),
-        reciprocal_bits=_reciprocal_bits(slots, width, len(node.inputs)),
+        reciprocal_bits=reciprocal_bits(slots, width, len(node.inputs)),
     )
 
 
@@ -87,7 +87,7 @@ def _average_pooling(cls: Callable[..., keras.layers.Layer]) -> Converter:
             **slots.common,
             iq_conf=conf,
             oq_conf=slots.output(),
-            reciprocal_bits=_reciprocal_bits(slots, width, _window_size(node, slots)),
+            reciprocal_bits=reciprocal_bits(slots, width, _window_size(node, slots)),
         )
 
     return convert
@@ -103,7 +103,7 @@ def _window_size(node: Node, slots: Slots) -> int:
     return _product_of(shape[1:] if node.config.get("data_format") == "channels_first" else shape[:-1])
 
 
-def _reciprocal_bits(slots: Slots, width: int, count: int) -> int:
+def reciprocal_bits(slots: Slots, width: int, count: int) -> int:
     """Bits of 1/count such that sum times reciprocal stays within a float32 significand; all of them in a
     layer that is to equal its float origin."""
     if not slots.quantize or slots.target.keep_float:

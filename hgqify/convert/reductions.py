@@ -1,20 +1,35 @@
-"""Converters of the parts of a softmax: reductions over any axes, and constant masks."""
+"""Converters of what softmax and normalizations are lowered to: reductions, tables, constant masks."""
 
 from __future__ import annotations
+
+import math
 
 import keras
 
 import hgqify.layers as q
-from hgqify.convert.lower_softmax import BELOW, MASK, SUM, constant_mask
+from hgqify.convert.elementwise import reciprocal_bits
+from hgqify.convert.lower_softmax import constant_mask
+from hgqify.convert.parts import BELOW, MASK, MEAN, SUM, TABLE
 from hgqify.convert.registry import Converter
 from hgqify.convert.slots import Slots
 from hgqify.errors import UnsupportedLayerError
 from hgqify.graph import Node
+from hgqify.layers.qactivation import MAX_TABLE_BITS
+
+_OCTAVES = 2
+"""Bits that the index of a reciprocal root has beyond those of other tables."""
 
 
 def converters() -> dict[str, Converter]:
     """Converters by kind."""
-    return {BELOW: _below_maximum, MASK: _mask, SUM: _sum, "Softmax": _refuse_softmax}
+    return {
+        BELOW: _below_maximum,
+        MASK: _mask,
+        SUM: _sum,
+        MEAN: _mean,
+        TABLE: _table,
+        "Softmax": _refuse_softmax,
+    }
 
 
 def _below_maximum(node: Node, slots: Slots) -> keras.layers.Layer:
@@ -29,6 +44,33 @@ def _below_maximum(node: Node, slots: Slots) -> keras.layers.Layer:
 
 def _sum(node: Node, slots: Slots) -> keras.layers.Layer:
     return q.QSum(axis=node.config["axis"], **slots.common, iq_conf=slots.addend(0), oq_conf=slots.output())
+
+
+def _mean(node: Node, slots: Slots) -> keras.layers.Layer:
+    width = slots.target.input_bits if slots.from_input[0] else slots.target.merge_bits
+    count = math.prod(slots.input_shape) // math.prod(node.shape)
+    return q.QMean(
+        axis=node.config["axis"],
+        **slots.common,
+        iq_conf=slots.addend(0),
+        oq_conf=slots.output(),
+        reciprocal_bits=reciprocal_bits(slots, width, count),
+    )
+
+
+def _table(node: Node, slots: Slots) -> keras.layers.Layer:
+    function = q.get_activation(node.config["activation"], node.config["activation_params"], where=node.name)
+    bits = slots.target.table_in_bits
+    if function.function is q.inverse_sqrt and bits < MAX_TABLE_BITS:
+        # Powers span twice the octaves that their roots do.
+        bits = min(bits + _OCTAVES, MAX_TABLE_BITS)
+    return q.QActivation(
+        function,
+        **slots.common,
+        iq_conf=slots.table_index(bits),
+        oq_conf=slots.table_entry(),
+        max_table_bits=max(MAX_TABLE_BITS, slots.target.table_in_bits),
+    )
 
 
 def _mask(node: Node, slots: Slots) -> keras.layers.Layer:

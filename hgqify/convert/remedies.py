@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 _UNROLL = "use Conv2D over the images and an LSTM over their features, or convert the layers before it"
 _ATTENTION = "use masks that are the same for every sample (use_causal_mask, a constant) and the score 'dot'"
-_NORM = "use BatchNormalization, which becomes a constant scale and shift"
+_NORM = "normalize over the last axes (groups: of the last axis), with gamma and beta along them"
 
 REMEDIES: Mapping[str, str] = MappingProxyType(
     {
@@ -13,7 +13,7 @@ REMEDIES: Mapping[str, str] = MappingProxyType(
         "ConvLSTM2D": _UNROLL,
         "ConvLSTM3D": _UNROLL,
         "MultiHeadAttention": _ATTENTION,
-        "GroupQueryAttention": _ATTENTION,
+        "GroupedQueryAttention": _ATTENTION,
         "Attention": _ATTENTION,
         "AdditiveAttention": "use Attention or MultiHeadAttention, whose scores are products",
         "LayerNormalization": _NORM,

@@ -61,9 +61,14 @@ class Slots:
         bits = self.target.input_bits if self.from_input[index] else self.target.merge_bits
         return self._data(bits, self.target.overflow.mode, -1)
 
-    def table_index(self) -> QuantizerConfig:
-        """The input of a lookup table: one format, and its ends stand for all that lies beyond."""
-        return self._data(self.target.table_in_bits, Overflow.SAT, -1, Granularity.TENSOR)
+    def table_index(self, bits: int | None = None) -> QuantizerConfig:
+        """The input of a lookup table: one format, and its ends stand for all that lies beyond.
+
+        Args:
+            bits: its width; None for what rules and settings ask for.
+        """
+        bits = self.target.table_in_bits if bits is None else bits
+        return self._data(bits, Overflow.SAT, -1, Granularity.TENSOR)
 
     def table_entry(self) -> QuantizerConfig:
         """The entries of a lookup table."""

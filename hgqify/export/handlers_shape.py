@@ -37,7 +37,9 @@ def reshape(node: Node, context: Context) -> list[LayerSpec]:
             )
             regroups = before != after and not read_by_dense
         else:
-            regroups = max(before, after) % min(before, after) != 0
+            # Copies of hls4ml's own repacked stream have its default type.
+            copied = len(program.consumers[node.name]) + program.outputs.count(node.name) > 1
+            regroups = copied or max(before, after) % min(before, after) != 0
         if regroups:
             kind, attributes = "HgqifyRegroup", attributes | {"size": math.prod(node.shape)}
     return [context.spec(node, kind, attributes=attributes)]

@@ -38,6 +38,7 @@ from hgqify.layers.dense import QDense
 from hgqify.layers.ebops import span
 from hgqify.layers.einsum import QEinsum
 from hgqify.layers.embedding import QEmbedding
+from hgqify.layers.functions import exp_of_negative, inverse_sqrt, reciprocal_from_one
 from hgqify.layers.linear import QLinear
 from hgqify.layers.masking import QMask
 from hgqify.layers.max_pooling import (
@@ -55,7 +56,7 @@ from hgqify.layers.quantize import Quantize
 from hgqify.layers.reciprocal import reciprocal, reciprocal_values
 from hgqify.layers.reductions import QBelowMaximum, QMean, QReduction, QSum
 from hgqify.layers.scope import LayerConfig, LayerConfigScope
-from hgqify.layers.softmax import exp_of_negative, reciprocal_from_one, softmax
+from hgqify.layers.softmax import softmax
 from hgqify.layers.windows import window_counts, window_padding
 
 __all__ = [
@@ -104,6 +105,7 @@ __all__ = [
     "Quantize",
     "exp_of_negative",
     "get_activation",
+    "inverse_sqrt",
     "quantized_layers",
     "reciprocal",
     "reciprocal_from_one",

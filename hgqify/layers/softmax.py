@@ -12,26 +12,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import keras
-from keras import ops
-
 from hgqify.layers.base import Conf
+from hgqify.layers.functions import exp_of_negative, reciprocal_from_one
 from hgqify.layers.masking import QMask
 from hgqify.layers.merge import QMultiply
 from hgqify.layers.qactivation import QActivation
 from hgqify.layers.reductions import QBelowMaximum, QSum
-
-
-@keras.saving.register_keras_serializable("hgqify")
-def exp_of_negative(x: Any) -> Any:
-    """``exp(-x)``."""
-    return ops.exp(-x)
-
-
-@keras.saving.register_keras_serializable("hgqify")
-def reciprocal_from_one(x: Any) -> Any:
-    """``1 / max(x, 1)``: the sum of a softmax is never below 1, but for what is rounded or masked."""
-    return 1.0 / ops.maximum(x, 1.0)
 
 
 def softmax(

@@ -65,15 +65,15 @@ def test_report_has_every_layer_once_and_in_order():
 
 def test_all_refusals_come_at_once_with_remedies():
     x = given = keras.Input((3, 4, 3))
-    x = layers.LayerNormalization(name="ln")(layers.ConvLSTM1D(4, 1, name="rnn")(x))
-    x = layers.Dense(3, name="fine")(layers.GroupNormalization(1, name="inner")(x))
+    x = layers.Lambda(lambda v: v + 1, name="code")(layers.ConvLSTM1D(4, 1, name="rnn")(x))
+    x = layers.Dense(3, name="fine")(layers.Masking(name="inner")(x))
     model = keras.Model(given, x)
     report = plan(read(model))
-    assert [entry.layer for entry in report.refused] == ["rnn", "ln", "inner"]
+    assert [entry.layer for entry in report.refused] == ["rnn", "code", "inner"]
     assert all(entry.reason and entry.remedy for entry in report.refused)
     with pytest.raises(UnsupportedLayerError) as caught:
         convert(read(model))
-    for text in ("3 layers", "rnn (ConvLSTM1D)", "ln (LayerNormalization)", "BatchNormalization"):
+    for text in ("3 layers", "rnn (ConvLSTM1D)", "code (Lambda)", "supported layers", "remove masks"):
         assert text in str(caught.value)
 
 
@@ -113,6 +113,40 @@ def test_a_constant_mask_of_a_softmax_is_kept(mask):
     y = layers.Softmax(name="inner")(layers.Dense(4, name="a")(given), mask=mask)
     model = keras.Model(given, layers.Dense(2, name="b")(y))
     _assert_clone_equals(model, convert(read(model)))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.LayerNormalization(),
+        layers.LayerNormalization(axis=1, center=False),
+        layers.LayerNormalization(axis=[1, 2], scale=False, epsilon=0.1),
+        layers.RMSNormalization(),
+        layers.RMSNormalization(axis=[1, 2]),
+        layers.UnitNormalization(),
+        layers.UnitNormalization(axis=[1]),
+        layers.GroupNormalization(2),
+        layers.GroupNormalization(-1, scale=False, center=False),
+    ],
+)
+def test_normalizations_become_layers_that_equal_them(layer):
+    given = keras.Input((5, 4), name="x")
+    model = keras.Model(given, layers.Dense(2, name="b")(layer(layers.Dense(4, name="a")(given))))
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        weight.assign(rng.normal(0.5, 1, weight.shape))
+    conversion = convert(read(model))
+    _assert_clone_equals(model, conversion)
+    (entry,) = (e for e in conversion.report.entries if e.layer == layer.name)
+    assert entry.status is Status.CONVERTED
+
+
+def test_a_normalization_with_parameters_of_parted_axes_is_refused():
+    given = keras.Input((3, 5, 4), name="x")
+    norm = layers.LayerNormalization(axis=[1, 3], name="norm")(given)
+    (entry,) = plan(read(keras.Model(given, layers.Dense(2)(norm)))).refused
+    assert entry.layer == "norm"
+    assert "last axes" in entry.remedy
 
 
 def test_a_computed_mask_of_a_softmax_is_refused():

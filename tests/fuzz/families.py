@@ -223,6 +223,40 @@ def pooling(d: Drawing) -> None:
     d.add(Step(layer, (source,), options, iq=iq, oq=oq), shape_of(layer, options, shape), top, frac)
 
 
+def reduction(d: Drawing) -> None:
+    """A sum, a mean or a distance over some axes, or a constant mask."""
+    draw = d.draw
+    source = d.pick()
+    shape = d.tensors[source].shape
+    layer = draw(st.sampled_from(["QBelowMaximum", "QSum", "QMean", "QMask"]))
+    axes = draw(st.lists(st.sampled_from(range(-1, -len(shape) - 1, -1)), min_size=1, unique=True))
+    options: dict[str, Any] = {} if layer == "QMask" else {"axis": axes if len(axes) > 1 else axes[0]}
+    masked = layer == "QMask" or (layer == "QBelowMaximum" and draw(st.booleans()))
+    if masked:
+        keep = st.sampled_from([True, True, False])
+        options["mask"] = _nested(
+            shape, draw(st.lists(keep, min_size=math.prod(shape), max_size=math.prod(shape)))
+        )
+    count = math.prod(shape[a] for a in axes)
+    needed = layer == "QBelowMaximum" and masked
+    iq = d.quantizers((source,), FACTOR_BITS if layer == "QMean" else TERM_BITS, needed=needed)
+    seen = d.seen((source,), iq)
+    oq = d.data() if rarely(draw, 4) else None
+    reduced = tuple(1 if n - len(shape) in axes else size for n, size in enumerate(shape))
+    out = reduced if layer in ("QSum", "QMean") else shape
+    growth = {"QSum": (count - 1).bit_length(), "QBelowMaximum": 1}.get(layer, 0)
+    frac = seen.frac + (12 + int(math.log2(count)) if layer == "QMean" and count > 1 else 0)
+    d.add(Step(layer, (source,), options, iq=iq, oq=oq), out, seen.top + growth, frac)
+
+
+def _nested(shape: Shape, values: list[Any]) -> list[Any]:
+    """Values in row-major order as nested lists."""
+    if len(shape) == 1:
+        return values
+    step = len(values) // shape[0]
+    return [_nested(shape[1:], values[n * step : (n + 1) * step]) for n in range(shape[0])]
+
+
 def structure(d: Drawing) -> None:
     """Layers that move values."""
     draw = d.draw

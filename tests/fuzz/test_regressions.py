@@ -115,6 +115,15 @@ def factors_that_are_both_zero():
     return annotate(b.program(b.add(Concatenate(axis=0), (product, fine), (8,))))
 
 
+def reshaped_tensor_read_twice():
+    """Streams of a reshaped tensor were copied in hls4ml's default type, of 16 bits with 6 integer ones."""
+    b = Builder()
+    x = b.add(quantizer(1, 8, 2), (b.add(Input(), (), (12,), name="x"),), (12,))
+    rows = b.add(Reshape(), (x,), (6, 2))
+    relu = b.add(Clip(low=constant(0, 0), high=None), (rows,), (6, 2))
+    return annotate(b.program(rows, relu))
+
+
 SIMULATED = [
     (factors_that_are_both_zero, "io_parallel"),
     (output_that_is_the_input_again, "io_parallel"),
@@ -129,6 +138,7 @@ SIMULATED = [
     (outputs_that_only_move_an_input, "io_parallel"),
     (outputs_that_only_move_an_input, "io_stream"),
     (input_of_one_row_transposed, "io_parallel"),
+    (reshaped_tensor_read_twice, "io_stream"),
 ]
 
 

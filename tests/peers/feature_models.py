@@ -257,6 +257,17 @@ BRANCHES: dict[str, Branch] = {
     "hard_sigmoid": act(kl.Activation, "hard_sigmoid"),
     "softmax as activation, at the end": softmax_output,
     "softmax inside": softmax_inside,
+    "LayerNormalization": partial(
+        chain,
+        (5, 4),
+        lambda: [kl.Dense(4), kl.LayerNormalization(), kl.Dense(6), kl.LayerNormalization(axis=[1, 2])],
+    ),
+    "RMSNormalization and UnitNormalization": partial(
+        chain, (5, 4), lambda: [kl.Dense(4), kl.RMSNormalization(), kl.Dense(6), kl.UnitNormalization()]
+    ),
+    "GroupNormalization": partial(
+        chain, (4, 3, 4), lambda: [kl.Conv2D(4, 2), kl.GroupNormalization(2), kl.Activation("relu")]
+    ),
     "D10 softmax with constant masks": masked_softmax,
     "D10 MultiHeadAttention, causal mask": attention,
     "D10 MultiHeadAttention, cross, with scores": cross_attention,

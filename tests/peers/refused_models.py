@@ -47,7 +47,6 @@ def long_lstm() -> keras.Model:
 ATTENTION = "use masks that are the same for every sample (use_causal_mask, a constant) and the score 'dot'"
 SOFTMAX = "give a constant mask, or add a large negative number to what is masked yourself"
 RECURRENT = "shorten the sequence to 64 steps"
-NORM = "use BatchNormalization, which becomes a constant scale and shift"
 
 REFUSED: dict[str, tuple[Callable[[], keras.Model], str, str]] = {
     "D10 MultiHeadAttention with a mask as input": (masked_attention, "MultiHeadAttention", ATTENTION),
@@ -68,7 +67,6 @@ REFUSED: dict[str, tuple[Callable[[], keras.Model], str, str]] = {
     "D10 softmax with a mask that is an input": (masked_softmax, "Softmax", SOFTMAX),
     "LSTM of too many steps": (long_lstm, "LSTM", RECURRENT),
     "Embedding with a mask": (embedding, "Embedding", "train it with mask_zero=False"),
-    "LayerNormalization": (sequence(lambda x: kl.LayerNormalization()(x)), "LayerNormalization", NORM),
     "TimeDistributed(Sequential)": (
         sequence(lambda x: kl.TimeDistributed(keras.Sequential([keras.Input((4,)), kl.Dense(3)]))(x)),
         "TimeDistributed",

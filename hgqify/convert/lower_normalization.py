@@ -1,0 +1,119 @@
+"""Lower normalizations over the elements of a sample to means, a table, products and a scale and shift."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from hgqify.convert.parts import MEAN, SUM, Parts, positive_axes
+from hgqify.graph import Graph, Node, Pass, PassResult
+from hgqify.layers import inverse_sqrt
+
+KINDS = ("LayerNormalization", "RMSNormalization", "UnitNormalization", "GroupNormalization")
+
+_SQUARES = 1e-12
+"""UnitNormalization's least sum of squares."""
+
+
+class LowerNormalization(Pass):
+    """LayerNormalization(x) -> c * inverse_sqrt(mean(c * c)) * gamma + beta, c = x - mean(x).
+
+    RMSNormalization has c = x, UnitNormalization a sum in place of the mean of squares, and
+    GroupNormalization groups of channels. The last part keeps the node's name.
+    """
+
+    name = "lower-normalization"
+
+    def run(self, graph: Graph) -> PassResult:
+        """Lower every normalization; those over parameters of several axes in between stay."""
+        replacements, events = {}, []
+        for node in graph:
+            if node.kind in KINDS and node.call is None and _is_possible(node):
+                replacements[node.name] = _parts(node)
+                events.append(self.event(node, "lowered", "means, a table of 1/sqrt(x), products"))
+        return self.result(graph, replacements, {}, events)
+
+
+def _is_possible(node: Node) -> bool:
+    axes, rank = positive_axes(node), len(node.shape) + 1
+    if 0 in axes:
+        return False
+    if node.kind == "GroupNormalization":
+        return axes == (rank - 1,)
+    # Parameters of several axes become those of one.
+    return len(axes) == 1 or not node.weights or axes == tuple(range(rank - len(axes), rank))
+
+
+def _parts(node: Node) -> tuple[Node, ...]:
+    parts, config, shape = Parts(node), node.config, node.shape
+    axes, (source,) = positive_axes(node), node.inputs
+    if node.kind == "GroupNormalization":
+        y = _grouped(parts, source)
+    elif node.kind == "UnitNormalization":
+        y = _normalized(parts, source, shape, axes, centered=False, kind=SUM, least=_SQUARES)
+    else:
+        centered = node.kind == "LayerNormalization" and not config.get("rms_scaling", False)
+        y = _normalized(parts, source, shape, axes, centered=centered, epsilon=float(config["epsilon"]))
+    _affine(parts, y, axes)
+    return parts.done()
+
+
+def _normalized(
+    parts: Parts,
+    x: str,
+    shape: tuple[int, ...],
+    axes: tuple[int, ...],
+    *,
+    centered: bool,
+    kind: str = MEAN,
+    **params: float,
+) -> str:
+    if centered:
+        mean = parts.reduced("mean", MEAN, x, shape, axes)
+        x = parts.add("centered", "Subtract", (x, mean), shape)
+    squares = parts.product("squares", x, x, shape)
+    power = parts.reduced("variance" if centered else "power", kind, squares, shape, axes)
+    return parts.product("normalized", x, parts.table("inverse", inverse_sqrt, power, **params), shape)
+
+
+def _grouped(parts: Parts, x: str) -> str:
+    """Each group of channels over all places."""
+    *space, channels = parts.origin.shape
+    groups = int(parts.origin.config["groups"])
+    groups = channels if groups == -1 else groups
+    shape = (math.prod(space), groups, channels // groups)
+    x = parts.add("groups", "Reshape", (x,), shape, {"target_shape": shape})
+    epsilon = float(parts.origin.config["epsilon"])
+    y = _normalized(parts, x, shape, (1, 3), centered=True, epsilon=epsilon)
+    whole = parts.origin.shape
+    return parts.add("channels", "Reshape", (y,), whole, {"target_shape": whole})
+
+
+def _affine(parts: Parts, x: str, axes: tuple[int, ...]) -> None:
+    """gamma and beta as a batch normalization of mean 0 and variance 1; nothing where they change nothing."""
+    node = parts.origin
+    found = {key: np.ravel(value) for key, value in node.weights.items()}
+    given = found.get("gamma", found.get("scale"))
+    beta = found.get("beta")
+    scaled = given is not None and np.any(given != 1)
+    if not scaled and (beta is None or not np.any(beta)):
+        return
+    size = math.prod(node.shape[a - 1] for a in axes)
+    gamma = np.ones(size, np.float32) if given is None else given
+    shift = np.zeros(size, np.float32) if beta is None else beta
+    weights = {
+        "gamma": gamma,
+        "beta": shift,
+        "moving_mean": np.zeros(size, np.float32),
+        "moving_variance": np.ones(size, np.float32),
+    }
+    config: dict[str, Any] = {"epsilon": 0.0, "axis": axes[0] if len(axes) == 1 else -1}
+    flat = node.shape
+    if len(axes) > 1:
+        flat = (*node.shape[: axes[0] - 1], size)
+        x = parts.add("flat", "Reshape", (x,), flat, {"target_shape": flat})
+    x = parts.add("scale", "BatchNormalization", (x,), flat, config, weights)
+    if len(axes) > 1:
+        parts.add("whole", "Reshape", (x,), node.shape, {"target_shape": node.shape})

@@ -1,0 +1,97 @@
+"""The parts a layer is lowered to: nodes named after it, with float layers that quantize nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+import hgqify.layers as q
+from hgqify.graph import Node
+from hgqify.quantizers import Place, QType, QuantizerConfig
+
+BELOW, MASK, SUM, MEAN, TABLE = "QBelowMaximum", "QMask", "QSum", "QMean", "QActivation"
+"""Kinds of parts for which Keras has no layer."""
+
+_FLOAT: Mapping[str, type] = MappingProxyType(
+    {BELOW: q.QBelowMaximum, MASK: q.QMask, SUM: q.QSum, MEAN: q.QMean, TABLE: q.QActivation}
+)
+FULL_RECIPROCAL = 24
+"""Bits of the reciprocal in a float mean."""
+
+
+class Parts:
+    """The parts of one node, in order.
+
+    Args:
+        origin: the node.
+    """
+
+    def __init__(self, origin: Node) -> None:
+        self.origin = origin
+        self.nodes: list[Node] = []
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._off = {place: QuantizerConfig(QType.DUMMY, place).get_config() for place in Place}
+
+    def add(
+        self,
+        label: str,
+        kind: str,
+        inputs: Sequence[str],
+        shape: tuple[int, ...],
+        config: Mapping[str, Any] | None = None,
+        weights: Mapping[str, np.ndarray] | None = None,
+    ) -> str:
+        """Append a part; returns its name."""
+        origin = self.origin
+        settings = dict(config or {})
+        if kind in _FLOAT:
+            settings |= {"iq_conf": self._off[Place.DATALANE], "enable_ebops": False}
+        if kind == TABLE:
+            settings["oq_conf"] = self._off[Place.TABLE]
+        self.nodes.append(
+            Node(
+                name=f"{origin.name}/{label}",
+                kind=kind,
+                config=settings,
+                weights=weights or {},
+                inputs=tuple(inputs),
+                shape=shape,
+                shared=f"{origin.shared}/{label}" if origin.shared else None,
+                origin=origin.origin,
+                source=_FLOAT.get(kind),
+            )
+        )
+        self._shapes[self.nodes[-1].name] = shape
+        return self.nodes[-1].name
+
+    def reduced(self, label: str, kind: str, source: str, shape: tuple[int, ...], axes: Sequence[int]) -> str:
+        """A sum or mean over axes (batch included), which stay with size 1."""
+        kept = tuple(1 if n + 1 in axes else size for n, size in enumerate(shape))
+        config: dict[str, Any] = {"axis": list(axes) if len(axes) > 1 else axes[0]}
+        if kind == MEAN:
+            config["reciprocal_bits"] = FULL_RECIPROCAL
+        return self.add(label, kind, (source,), kept, config)
+
+    def table(self, label: str, function: Any, source: str, **params: Any) -> str:
+        """A function of single elements."""
+        config = {**q.get_activation(function, params, where=self.origin.name).get_config()}
+        return self.add(label, TABLE, (source,), self._shapes[source], config)
+
+    def product(self, label: str, a: str, b: str, shape: tuple[int, ...]) -> str:
+        """Element by element; shapes broadcast."""
+        return self.add(label, "Multiply", (a, b), shape)
+
+    def done(self) -> tuple[Node, ...]:
+        """The parts; the last one has the name of the node itself."""
+        *parts, last = self.nodes
+        return (*parts, last.with_(name=self.origin.name, shared=self.origin.shared))
+
+
+def positive_axes(node: Node) -> tuple[int, ...]:
+    """A node's axes, the batch counted as 0, ascending."""
+    axis = node.config["axis"]
+    rank = len(node.shape) + 1
+    return tuple(sorted(int(a) % rank for a in (axis if isinstance(axis, list | tuple) else (axis,))))

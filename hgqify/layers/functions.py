@@ -1,0 +1,28 @@
+"""Functions of single elements that softmax and normalizations look up in tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("hgqify")
+def exp_of_negative(x: Any) -> Any:
+    """``exp(-x)``."""
+    return ops.exp(-x)
+
+
+@keras.saving.register_keras_serializable("hgqify")
+def reciprocal_from_one(x: Any) -> Any:
+    """``1 / max(x, 1)``: the sum of a softmax is never below 1, but for what is rounded or masked."""
+    top: Any = ops.maximum(x, 1.0)
+    return 1.0 / top
+
+
+@keras.saving.register_keras_serializable("hgqify")
+def inverse_sqrt(x: Any, epsilon: float = 0.0, least: float = 0.0) -> Any:
+    """``1 / sqrt(max(x, 0, least) + epsilon)``: what a normalization multiplies with."""
+    held: Any = ops.maximum(x, max(least, 0.0))
+    return ops.rsqrt(held + epsilon)
