@@ -18,6 +18,7 @@ from families import (
     merge,
     on_input,
     pooling,
+    product,
     quantize,
     separable,
     structure,
@@ -32,6 +33,7 @@ SHAPES = {1: [(4,), (6,), (3,)], 2: [(6, 2), (4, 3), (1, 5)], 3: [(4, 4, 2), (5,
 FAMILIES = [
     (dense, 3), (quantize, 1), (conv, 3), (merge, 4), (activation, 3), (pooling, 3), (structure, 3),
     (depthwise, 2), (separable, 1), (batchnorm, 1), (concatenate, 2), (again, 1), (on_input, 1),
+    (product, 2),
 ]  # fmt: skip
 SPATIAL = (conv, depthwise, separable, pooling)
 
