@@ -15,6 +15,7 @@ from drawing import (
     TABLES,
     TERM_BITS,
     Drawing,
+    NothingFits,
     Tensor,
     constant_formats,
     format_range,
@@ -175,6 +176,37 @@ def merge(d: Drawing) -> None:
     if product:
         top, frac = seen.top * count, seen.frac * count
     d.add(Step(layer, sources, iq=iq, oq=oq), shape, top, frac)
+
+
+def product(d: Drawing) -> None:
+    """A product of two tensors of one rank over some axes, the result's axes in any order."""
+    draw = d.draw
+    first = d.pick(lambda t: len(t.shape) <= 3)
+    shape = d.tensors[first].shape
+    a = "abc"[: len(shape)]
+    # An axis of the second operand is the first one's of that place, or one of its own.
+    apart = [draw(st.booleans()) for _ in a]
+    second = d.pick(
+        lambda t: (
+            len(t.shape) == len(shape)
+            and all(own or x == y for own, x, y in zip(apart, t.shape, shape, strict=True))
+        ),
+        like=first,
+    )
+    b = "".join(label.upper() if own else label for label, own in zip(a, apart, strict=True))
+    summed = {label for label, own in zip(a, apart, strict=True) if not own and draw(st.booleans())}
+    labels = [label for label in dict.fromkeys(a + b) if label not in summed]
+    sizes = dict(zip(a + b, shape + d.tensors[second].shape, strict=True))
+    if not 1 <= len(labels) <= 3 or math.prod(sizes[label] for label in labels) > LARGE:
+        raise NothingFits
+    result = "".join(draw(st.permutations(labels)))
+    iq = d.quantizers((first, second), 7)
+    seen = d.seen((first, second), iq)
+    oq = d.data() if rarely(draw, 4) else None
+    out = tuple(sizes[label] for label in result)
+    growth = math.ceil(math.log2(max(1, math.prod(sizes[label] for label in summed))))
+    step = Step("QEinsum", (first, second), {"equation": f"{a},{b}->{result}"}, iq=iq, oq=oq)
+    d.add(step, out, 2 * seen.top + growth, 2 * seen.frac)
 
 
 def concatenate(d: Drawing) -> None:

@@ -18,6 +18,7 @@ from families import (
     merge,
     on_input,
     pooling,
+    product,
     quantize,
     reduction,
     separable,
@@ -34,6 +35,7 @@ FAMILIES = [
     (dense, 3), (quantize, 1), (conv, 3), (merge, 4), (activation, 3), (pooling, 3), (structure, 3),
     (depthwise, 2), (separable, 1), (batchnorm, 1), (concatenate, 2), (again, 1), (on_input, 1),
     (reduction, 3),
+    (product, 2),
 ]  # fmt: skip
 SPATIAL = (conv, depthwise, separable, pooling)
 
