@@ -73,9 +73,9 @@ def _normalized(
     if centered:
         mean = parts.reduced("mean", MEAN, x, shape, axes)
         x = parts.add("centered", "Subtract", (x, mean), shape)
-    squares = parts.product("squares", x, x, shape)
+    squares = parts.scaled("squares", x, x, shape)
     power = parts.reduced("variance" if centered else "power", kind, squares, shape, axes)
-    return parts.product("normalized", x, parts.table("inverse", inverse_sqrt, power, **params), shape)
+    return parts.scaled("normalized", x, parts.table("inverse", inverse_sqrt, power, **params), shape)
 
 
 def _grouped(parts: Parts, x: str) -> str:

@@ -13,10 +13,18 @@ from hgqify.graph import Node
 from hgqify.quantizers import Place, QType, QuantizerConfig
 
 BELOW, MASK, SUM, MEAN, TABLE = "QBelowMaximum", "QMask", "QSum", "QMean", "QActivation"
+SCALED = "QMultiply"
 """Kinds of parts for which Keras has no layer."""
 
 _FLOAT: Mapping[str, type] = MappingProxyType(
-    {BELOW: q.QBelowMaximum, MASK: q.QMask, SUM: q.QSum, MEAN: q.QMean, TABLE: q.QActivation}
+    {
+        BELOW: q.QBelowMaximum,
+        MASK: q.QMask,
+        SUM: q.QSum,
+        MEAN: q.QMean,
+        TABLE: q.QActivation,
+        SCALED: q.QMultiply,
+    }
 )
 FULL_RECIPROCAL = 24
 """Bits of the reciprocal in a float mean."""
@@ -49,6 +57,8 @@ class Parts:
         settings = dict(config or {})
         if kind in _FLOAT:
             settings |= {"iq_conf": self._off[Place.DATALANE], "enable_ebops": False}
+        if kind == SCALED:
+            settings["iq_conf"] = [self._off[Place.DATALANE]] * len(inputs)
         if kind == TABLE:
             settings["oq_conf"] = self._off[Place.TABLE]
         self.nodes.append(
@@ -83,6 +93,10 @@ class Parts:
     def product(self, label: str, a: str, b: str, shape: tuple[int, ...]) -> str:
         """Element by element; shapes broadcast."""
         return self.add(label, "Multiply", (a, b), shape)
+
+    def scaled(self, label: str, x: str, factor: str, shape: tuple[int, ...]) -> str:
+        """Element by element times a factor that differs from sample to sample by orders of magnitude."""
+        return self.add(label, SCALED, (x, factor), shape)
 
     def done(self) -> tuple[Node, ...]:
         """The parts; the last one has the name of the node itself."""

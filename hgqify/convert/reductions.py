@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import keras
 
 import hgqify.layers as q
 from hgqify.convert.elementwise import reciprocal_bits
 from hgqify.convert.lower_softmax import constant_mask
-from hgqify.convert.parts import BELOW, MASK, MEAN, SUM, TABLE
+from hgqify.convert.parts import BELOW, MASK, MEAN, SCALED, SUM, TABLE
 from hgqify.convert.registry import Converter
+from hgqify.convert.settings import WIDTH_LIMIT
 from hgqify.convert.slots import Slots
 from hgqify.errors import UnsupportedLayerError
 from hgqify.graph import Node
@@ -18,6 +20,9 @@ from hgqify.layers.qactivation import MAX_TABLE_BITS
 
 _OCTAVES = 2
 """Bits that the index of a reciprocal root has beyond those of other tables."""
+_FACTOR_BITS = 12
+"""Of both factors where rows are scaled, at least: one format serves all of them, and their sizes differ by
+orders of magnitude. Together that fills a float32 significand."""
 
 
 def converters() -> dict[str, Converter]:
@@ -28,6 +33,7 @@ def converters() -> dict[str, Converter]:
         SUM: _sum,
         MEAN: _mean,
         TABLE: _table,
+        SCALED: _scaled,
         "Softmax": _refuse_softmax,
     }
 
@@ -49,10 +55,13 @@ def _sum(node: Node, slots: Slots) -> keras.layers.Layer:
 def _mean(node: Node, slots: Slots) -> keras.layers.Layer:
     width = slots.target.input_bits if slots.from_input[0] else slots.target.merge_bits
     count = math.prod(slots.input_shape) // math.prod(node.shape)
+    if count & (count - 1) == 0:
+        # Squares of small rows are tiny beside those of large ones, and all bits of a shift cost nothing.
+        width = max(width, WIDTH_LIMIT - (count - 1).bit_length())
     return q.QMean(
         axis=node.config["axis"],
         **slots.common,
-        iq_conf=slots.addend(0),
+        iq_conf=slots.addend(0, bits=width),
         oq_conf=slots.output(),
         reciprocal_bits=reciprocal_bits(slots, width, count),
     )
@@ -60,17 +69,24 @@ def _mean(node: Node, slots: Slots) -> keras.layers.Layer:
 
 def _table(node: Node, slots: Slots) -> keras.layers.Layer:
     function = q.get_activation(node.config["activation"], node.config["activation_params"], where=node.name)
-    bits = slots.target.table_in_bits
-    if function.function is q.inverse_sqrt and bits < MAX_TABLE_BITS:
+    index, entry = slots.target.table_in_bits, None
+    if function.function is q.inverse_sqrt:
         # Powers span twice the octaves that their roots do.
-        bits = min(bits + _OCTAVES, MAX_TABLE_BITS)
+        index = max(index, min(index + _OCTAVES, MAX_TABLE_BITS))
+        entry = max(slots.target.table_out_bits, _FACTOR_BITS)
     return q.QActivation(
         function,
         **slots.common,
-        iq_conf=slots.table_index(bits),
-        oq_conf=slots.table_entry(),
+        iq_conf=slots.table_index(index),
+        oq_conf=slots.table_entry(entry),
         max_table_bits=max(MAX_TABLE_BITS, slots.target.table_in_bits),
     )
+
+
+def _scaled(node: Node, slots: Slots) -> keras.layers.Layer:
+    bits = max(slots.target.activation_bits, _FACTOR_BITS)
+    confs: Any = [slots.operand(index, bits=bits) for index in range(2)]
+    return q.QMultiply(**slots.common, iq_conf=confs, oq_conf=slots.output())
 
 
 def _mask(node: Node, slots: Slots) -> keras.layers.Layer:

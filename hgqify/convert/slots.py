@@ -51,14 +51,22 @@ class Slots:
         """A bias: one format per channel, wide until calibration puts it on the products' LSB."""
         return self._constant(Place.BIAS, 16, Granularity.CHANNEL, (-1,))
 
-    def operand(self, index: int = 0, *, channel_axis: int = -1) -> QuantizerConfig:
-        """An input that is multiplied or averaged."""
-        bits = self.target.input_bits if self.from_input[index] else self.target.activation_bits
+    def operand(self, index: int = 0, *, channel_axis: int = -1, bits: int | None = None) -> QuantizerConfig:
+        """An input that is multiplied or averaged.
+
+        Args:
+            index: of the input.
+            channel_axis: of its channels.
+            bits: its width; None for what rules and settings ask for.
+        """
+        if bits is None:
+            bits = self.target.input_bits if self.from_input[index] else self.target.activation_bits
         return self._data(bits, self.target.overflow.mode, channel_axis)
 
-    def addend(self, index: int) -> QuantizerConfig:
-        """An input that is added or compared."""
-        bits = self.target.input_bits if self.from_input[index] else self.target.merge_bits
+    def addend(self, index: int, *, bits: int | None = None) -> QuantizerConfig:
+        """An input that is added or compared; arguments as for `operand`."""
+        if bits is None:
+            bits = self.target.input_bits if self.from_input[index] else self.target.merge_bits
         return self._data(bits, self.target.overflow.mode, -1)
 
     def table_index(self, bits: int | None = None) -> QuantizerConfig:
@@ -70,9 +78,14 @@ class Slots:
         bits = self.target.table_in_bits if bits is None else bits
         return self._data(bits, Overflow.SAT, -1, Granularity.TENSOR)
 
-    def table_entry(self) -> QuantizerConfig:
-        """The entries of a lookup table."""
-        bits = self.target.output_bits if self.is_output else self.target.table_out_bits
+    def table_entry(self, bits: int | None = None) -> QuantizerConfig:
+        """The entries of a lookup table.
+
+        Args:
+            bits: their width; None for what rules and settings ask for.
+        """
+        if bits is None:
+            bits = self.target.output_bits if self.is_output else self.target.table_out_bits
         return self._config(
             Place.TABLE, k0=1, i0=0, b0=bits - 1, q_type=QType.KBI, overflow_mode=Overflow.SAT
         )

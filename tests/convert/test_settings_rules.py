@@ -4,6 +4,7 @@ import keras
 import pytest
 
 from hgqify.convert import ConvertSettings, Granularity, IOType, OverflowPolicy, Rule
+from hgqify.convert.interface import choose_io_type
 from hgqify.convert.rules import resolve
 from hgqify.errors import RuleError
 from hgqify.fixed import Rounding
@@ -102,3 +103,13 @@ def test_predicates_see_nodes(nodes):
 def test_rules_without_effect_are_errors(nodes, rules, match):
     with pytest.raises(RuleError, match=match):
         resolve(nodes, rules, ConvertSettings(io_type="io_stream"))
+
+
+def test_large_models_are_streamed_unless_they_multiply_tensors():
+    """hls4ml has no stream for the products of attention."""
+    layers = keras.layers
+    given = keras.Input((70, 64))
+    plain = keras.Model(given, layers.Dense(64)(given))
+    attentive = keras.Model(given, layers.MultiHeadAttention(2, 4)(given, given))
+    assert choose_io_type(read(plain)) is IOType.STREAM
+    assert choose_io_type(read(attentive)) is IOType.PARALLEL
