@@ -17,7 +17,15 @@ from hgqify.calibrate.placement import (
 )
 from hgqify.calibrate.ranges import Range
 from hgqify.errors import CalibrationError
-from hgqify.layers import ActivationKind, QActivation, QBatchNormalization, QLayer, QLinear, inverse_sqrt
+from hgqify.layers import (
+    ActivationKind,
+    QActivation,
+    QBatchNormalization,
+    QEmbedding,
+    QLayer,
+    QLinear,
+    inverse_sqrt,
+)
 from hgqify.quantizers import Quantizer, QuantizerState
 
 BIAS_BITS = 20
@@ -40,6 +48,12 @@ def apply_ranges(layer: QLayer, ranges: Mapping[int | str, Range], *, margin: in
     """
     if isinstance(layer, QActivation) and layer.activation.kind is ActivationKind.TABLE:
         apply_table(layer, _range_of(layer, ranges, 0))
+        return
+    if isinstance(layer, QEmbedding) and layer.oq is not None:
+        # Rows are known, and data may show few of them.
+        rows = np.asarray(keras.ops.convert_to_numpy(layer.embeddings))
+        low, high = (np.full(layer.oq.width_shape, end) for end in (rows.min(), rows.max()))
+        apply_range(layer.oq, Range(low=low, high=high), margin=margin)
         return
     for slot, quantizer in enumerate(layer.iqs):
         apply_range(quantizer, _range_of(layer, ranges, slot), margin=margin)

@@ -91,7 +91,7 @@ class Slots:
         )
 
     def table_row(self) -> QuantizerConfig:
-        """The rows of an embedding: one format, which saturates rows the data has not shown."""
+        """The rows of an embedding: one format for all."""
         bits = self.target.output_bits if self.is_output else self.target.table_out_bits
         return self._data(bits, Overflow.SAT, -1, Granularity.TENSOR)
 

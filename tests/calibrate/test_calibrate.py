@@ -190,3 +190,17 @@ def test_single_weights_are_no_finer_than_their_channel():
     assert (state.f <= states["channel"].f)[live].all()
     assert (state.k + state.i + state.f).sum() < 0.8 * 8 * live.size  # small weights take fewer bits
     assert quality["element"] > quality["channel"] - 1
+
+
+def test_rows_of_an_embedding_that_data_does_not_show_do_not_saturate():
+    given = keras.Input((3,), dtype="int32")
+    embedding = layers.Embedding(10, 4, name="rows")
+    model = keras.Model(given, layers.Dense(2, name="head")(layers.Flatten()(embedding(given))))
+    rows = np.full((10, 4), 0.25, np.float32)
+    rows[9] = 7.5
+    embedding.set_weights([rows])
+    conversion = convert(read(model), ConvertSettings())
+    seen = np.random.default_rng(0).integers(0, 5, (200, 3))
+    calibrate(conversion.model, conversion.probe, conversion.sites, open_source(seen))
+    quantized = conversion.model.get_layer("rows")
+    np.testing.assert_array_equal(np.asarray(quantized(np.array([[0, 9]])))[0, :, 0], [0.25, 7.5])
