@@ -294,7 +294,7 @@ def convert(
     )
     written = result.save(target, force=force)
     interrupted = bool(result.report.finetune.get("interrupted"))
-    if training_folder is None and not interrupted:
+    if kept and training_folder is None and not interrupted:
         shutil.rmtree(training, ignore_errors=True)
     report = None
     if run_check:

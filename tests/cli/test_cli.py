@@ -359,10 +359,12 @@ def test_sweep_passes_on_what_is_given(api: Api) -> None:
     assert "chosen point written to best/" in result.stdout
 
 
-def test_convert_takes_budgets_too(api: Api) -> None:
+def test_convert_takes_budgets_too(api: Api, tmp_path: Path) -> None:
+    (tmp_path / "m_hgq.training").mkdir()
     assert run("m.keras", "--calib", "x.npz", "--no-check", "--budgets", "8000,4000").exit_code == 0
     assert api.named("convert")[1]["budgets"] == [8000, 4000]
     assert "training_folder" not in api.named("convert")[1]  # nothing is trained
+    assert (tmp_path / "m_hgq.training").exists()  # nor was looked at: it stays
 
 
 def test_what_a_training_kept_goes_once_its_result_is_written(api: Api, tmp_path: Path) -> None:
