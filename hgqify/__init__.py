@@ -9,17 +9,19 @@ Say how
     Rule, ConvertSettings, CalibrateSettings, FinetuneSettings, OwnTraining, ProjectOptions
     load_settings(path) -> keyword arguments of convert, from a TOML file
 By hand
-    hgqify.layers, hgqify.quantizers, hgqify.config (scopes)
+    hgqify.layers, hgqify.quantizers, hgqify.config (scopes), hgqify.utils (ranges, EBOPs, callbacks)
 
-Importing hgqify registers its layers with Keras, so that `keras.saving.load_model` finds them.
+Importing hgqify registers its layers with Keras, so that `keras.saving.load_model` finds them, and with
+hls4ml, so that `hls4ml.converters.convert_from_keras_model` does.
 """
 
 import hgqify.backend
 
 hgqify.backend.choose_backend()
 
+import hgqify.export  # noqa: E402
 import hgqify.version  # noqa: E402
-from hgqify import config, layers, quantizers  # noqa: E402
+from hgqify import config, layers, quantizers, utils  # noqa: E402
 from hgqify.api import convert, inspect  # noqa: E402
 from hgqify.calibrate import CalibrateSettings  # noqa: E402
 from hgqify.checking import check, load_program  # noqa: E402
@@ -34,6 +36,8 @@ from hgqify.result import Result  # noqa: E402
 from hgqify.settings_file import load_settings  # noqa: E402
 from hgqify.statements import certify, overflow_statement  # noqa: E402
 from hgqify.sweep import sweep  # noqa: E402
+
+hgqify.export.register()
 
 __version__ = hgqify.version.hgqify_version()
 
@@ -63,4 +67,5 @@ __all__ = [
     "overflow_statement",
     "quantizers",
     "sweep",
+    "utils",
 ]

@@ -4,6 +4,8 @@ Write
     write_project, refuse_unprintable, Written
 Say how
     ProjectOptions, LayerOptions, Strategy, BACKENDS, IO_TYPES
+Through hls4ml's own converter
+    convert_from_keras_model, register (called by `import hgqify`)
 Simulate
     compile_project, CSimulation, compiler, compiler_version
 Compare
@@ -15,6 +17,7 @@ from hgqify.export.backends import BACKENDS, Strategy
 from hgqify.export.check import Computation, compare
 from hgqify.export.compare import CheckReport, Comparison, Mismatch, Place
 from hgqify.export.csim import CSimulation, compile_project, compiler, compiler_version
+from hgqify.export.hls4ml_converter import convert_from_keras_model, register
 from hgqify.export.options import IO_TYPES, LayerOptions, ProjectOptions
 from hgqify.export.programs import compare_programs
 from hgqify.export.project import Written, refuse_unprintable, write_project
@@ -40,8 +43,10 @@ __all__ = [
     "compile_project",
     "compiler",
     "compiler_version",
+    "convert_from_keras_model",
     "random_batches",
     "random_inputs",
     "refuse_unprintable",
+    "register",
     "write_project",
 ]

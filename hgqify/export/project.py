@@ -22,7 +22,6 @@ from hgqify.export.plan import prepare
 from hgqify.export.printing import Printed, print_program
 from hgqify.export.repairs import repair_project
 from hgqify.export.spec import LayerSpec
-from hgqify.export.types import HlsType
 from hgqify.precision.program import Program
 
 LAYOUT_FILE = "hgqify_layout.json"
@@ -107,7 +106,7 @@ def write_project(
         ):
             warnings.simplefilter("always")
             graph = _model_graph(printed, directory, options, chosen)
-            _verify(graph, printed)
+            verify_types(graph)
             graph.write()
     except ExportError:
         raise
@@ -140,6 +139,44 @@ def _warnings(lines: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(f"hls4ml: {s}" for s in said if not any(text in s for text in _UNSAID)))
 
 
+def hls_config(printed: Printed, options: ProjectOptions, chosen: Mapping[str, Chosen]) -> dict[str, Any]:
+    """hls4ml's ``HLSConfig`` with every type set by us, and its own inference of types off.
+
+    Args:
+        printed: the program as hls4ml layers.
+        options: of the project.
+        chosen: what `choose` gave every layer.
+    """
+    return {
+        "Model": {
+            "Precision": {"default": "ap_fixed<16,6>"},
+            "ReuseFactor": options.reuse_factor,
+            "Strategy": str(options.default_strategy),
+            "BitExact": False,
+        },
+        "LayerName": {
+            spec.name: {
+                **chosen[spec.name].as_config(),
+                "Precision": _precision(spec),
+                "Trace": True,
+            }
+            for spec in printed.layers
+        }
+        # A stream's reshape becomes a layer of another name. It takes the reshape's type, but copies of
+        # its stream would take the default one.
+        | {
+            f"repack_{spec.name}": {"Precision": _precision(spec)}
+            for spec in printed.layers
+            if spec.kind == "Reshape"
+        },
+    }
+
+
+def layer_list(printed: Printed) -> list[dict[str, Any]]:
+    """The layers as hls4ml's model takes them."""
+    return [_as_dict(spec) for spec in printed.layers]
+
+
 def _precision(spec: LayerSpec) -> dict[str, str]:
     return {variable: str(type_) for variable, type_ in spec.types.items()}
 
@@ -162,32 +199,11 @@ def _model_graph(
         "ProjectName": options.project_name,
         "Backend": options.backend,
         "TraceOutput": True,
-        "HLSConfig": {
-            "Model": {
-                "Precision": {"default": "ap_fixed<16,6>"},
-                "ReuseFactor": options.reuse_factor,
-                "Strategy": str(options.default_strategy),
-                "BitExact": False,
-            },
-            "LayerName": {
-                spec.name: {
-                    **chosen[spec.name].as_config(),
-                    "Precision": _precision(spec),
-                    "Trace": True,
-                }
-                for spec in printed.layers
-            }
-            # A stream's reshape becomes a layer of another name. It takes the reshape's type, but copies of
-            # its stream would take the default one.
-            | {
-                f"repack_{spec.name}": {"Precision": _precision(spec)}
-                for spec in printed.layers
-                if spec.kind == "Reshape"
-            },
-        },
+        "HLSConfig": hls_config(printed, options, chosen),
     }
-    layers = [_as_dict(spec) for spec in printed.layers]
-    return ModelGraph.from_layer_list(config, layers, list(printed.inputs), list(printed.outputs))
+    return ModelGraph.from_layer_list(
+        config, layer_list(printed), list(printed.inputs), list(printed.outputs)
+    )
 
 
 def _as_dict(spec: LayerSpec) -> dict[str, Any]:
@@ -204,18 +220,25 @@ def _as_dict(spec: LayerSpec) -> dict[str, Any]:
     } | result
 
 
-def _verify(graph: Any, printed: Printed) -> None:
-    """hls4ml's passes must have left every type as we set it."""
-    wanted = {spec.name: spec for spec in printed.layers}
+def verify_types(graph: Any) -> None:
+    """hls4ml's passes must have left every type as `hls_config` set it.
+
+    Args:
+        graph: hls4ml's model.
+
+    Raises:
+        ExportError: names every type that was changed.
+    """
+    wanted = graph.config.config["HLSConfig"]["LayerName"]
     changed = []
     for layer in graph.get_layers():
-        spec = wanted.get(layer.name)
-        if spec is None:
+        if layer.name not in wanted:
             changed += _changed_copies(layer)
             continue
         found = str(layer.get_output_variable().type.precision)
-        if not _same_type(found, spec.types["result"]):
-            changed.append(f"{layer.name}: {spec.types['result']} became {found}")
+        expected = wanted[layer.name]["Precision"]["result"]
+        if not _same_type(found, expected):
+            changed.append(f"{layer.name}: {expected} became {found}")
     if changed:
         raise ExportError("hls4ml changed types: " + "; ".join(changed))
 
@@ -229,11 +252,11 @@ def _changed_copies(layer: Any) -> list[str]:
     return [f"{layer.name}: {held} became {found}" for found in sorted(copies - {held})]
 
 
-def _same_type(found: str, wanted: HlsType) -> bool:
+def _same_type(found: str, wanted: str) -> bool:
     from hls4ml.backends.fpga.fpga_backend import FPGABackend
 
     a: Any = FPGABackend.convert_precision_string(found)
-    b: Any = FPGABackend.convert_precision_string(str(wanted))
+    b: Any = FPGABackend.convert_precision_string(wanted)
     return (a.width, a.integer, bool(a.signed)) == (b.width, b.integer, bool(b.signed))
 
 

@@ -8,7 +8,9 @@ Run
 Under a budget of EBOPs
     TrainingBudget (Limits)
 Callbacks for any Keras training
-    BudgetController (PriceController), EbopsLog, ParetoArchive (ArchiveFolder), TrainingProgress
+    BudgetController (PriceController), BetaSchedule (log_ramp, steps): the price of EBOPs
+    StopAtEbops, EarlyStoppingUnderEbops: when it ends
+    EbopsLog, ParetoArchive (ArchiveFolder), TrainingProgress
 Losses
     Loss, make_loss
 What it passed through
@@ -26,6 +28,13 @@ from hgqify.finetune.judge import Look
 from hgqify.finetune.losses import Loss, make_loss
 from hgqify.finetune.own import OwnTraining
 from hgqify.finetune.report import FinetuneReport
+from hgqify.finetune.schedules import (
+    BetaSchedule,
+    EarlyStoppingUnderEbops,
+    StopAtEbops,
+    log_ramp,
+    steps,
+)
 from hgqify.finetune.settings import FinetuneSettings
 from hgqify.finetune.storage import Storage
 from hgqify.finetune.twin import Limits
@@ -33,9 +42,11 @@ from hgqify.finetune.twin import Limits
 __all__ = [
     "Archive",
     "ArchiveFolder",
+    "BetaSchedule",
     "BudgetController",
     "Collapse",
     "Devices",
+    "EarlyStoppingUnderEbops",
     "EbopsLog",
     "Entry",
     "FinetuneReport",
@@ -48,9 +59,12 @@ __all__ = [
     "ParetoArchive",
     "PriceController",
     "Stage",
+    "StopAtEbops",
     "Storage",
     "TrainingBudget",
     "TrainingProgress",
     "finetune",
+    "log_ramp",
     "make_loss",
+    "steps",
 ]

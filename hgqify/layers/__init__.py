@@ -11,7 +11,7 @@ Pooling: QMaxPooling1D/2D/3D, QGlobalMaxPooling1D/2D/3D, QAveragePooling1D/2D/3D
     QGlobalAveragePooling1D/2D/3D
 Over any axes: QSum, QMean, QBelowMaximum, softmax; constant masks: QMask
 Defaults: LayerConfigScope
-Counting: total_ebops, span, EbopsPenalty
+Counting: total_ebops, ebops_breakdown (LayerEbops), span, EbopsPenalty
 Whole models: quantized_layers, refresh
 Shared definitions: Activation, ActivationKind, PiecewiseLinear, get_activation, reciprocal,
     reciprocal_values, window_padding, window_counts
@@ -50,7 +50,7 @@ from hgqify.layers.max_pooling import (
     QMaxPooling3D,
 )
 from hgqify.layers.merge import QAdd, QAverage, QMaximum, QMerge, QMinimum, QMultiply, QSubtract
-from hgqify.layers.models import quantized_layers, refresh, total_ebops
+from hgqify.layers.models import LayerEbops, ebops_breakdown, quantized_layers, refresh, total_ebops
 from hgqify.layers.qactivation import QActivation
 from hgqify.layers.quantize import Quantize
 from hgqify.layers.reciprocal import reciprocal, reciprocal_values
@@ -65,6 +65,7 @@ __all__ = [
     "EbopsPenalty",
     "LayerConfig",
     "LayerConfigScope",
+    "LayerEbops",
     "PiecewiseLinear",
     "QActivation",
     "QAdd",
@@ -103,6 +104,7 @@ __all__ = [
     "QSubtract",
     "QSum",
     "Quantize",
+    "ebops_breakdown",
     "exp_of_negative",
     "get_activation",
     "inverse_sqrt",

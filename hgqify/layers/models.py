@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import keras
 
 from hgqify.layers.base import QLayer
@@ -27,6 +29,39 @@ def total_ebops(model: keras.Model) -> int:
         PrecisionError: a layer that is not built, or whose quantizers are off.
     """
     return sum(layer.ebops() for layer in quantized_layers(model))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerEbops:
+    """EBOPs of one layer.
+
+    Attributes:
+        layer: its name.
+        kind: its class.
+        ebops: exact, of one inference, in bits times bits.
+        share: of the whole model's, from 0 to 1.
+    """
+
+    layer: str
+    kind: str
+    ebops: int
+    share: float
+
+
+def ebops_breakdown(model: keras.Model) -> tuple[LayerEbops, ...]:
+    """EBOPs of every quantized layer of a model in its order, layers that count none included.
+
+    The sum is `total_ebops`; a layer that is called several times counts once.
+
+    Raises:
+        PrecisionError: a layer that is not built, or whose quantizers are off.
+    """
+    found = [(layer, layer.ebops()) for layer in quantized_layers(model)]
+    total = sum(ebops for _, ebops in found)
+    return tuple(
+        LayerEbops(layer=layer.name, kind=type(layer).__name__, ebops=n, share=n / total if total else 0.0)
+        for layer, n in found
+    )
 
 
 def refresh(model: keras.Model) -> None:

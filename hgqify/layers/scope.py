@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextvars
 from dataclasses import dataclass, replace
 from types import TracebackType
+from typing import Any
 
 from hgqify.errors import RuleError
+from hgqify.quantizers import check_names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +56,15 @@ class LayerConfigScope:
 
     What is left None keeps the surrounding scope's value. The defaults outside every scope are
     ``enable_ebops=True, beta0=1e-5``.
+
+    Raises:
+        RuleError: an option that does not exist (names the nearest), or on entering a negative ``beta0``.
     """
 
-    def __init__(self, *, enable_ebops: bool | None = None, beta0: float | None = None) -> None:
+    def __init__(
+        self, *, enable_ebops: bool | None = None, beta0: float | None = None, **unknown: Any
+    ) -> None:
+        check_names(unknown, ("enable_ebops", "beta0"), "LayerConfigScope")
         self._enable_ebops = enable_ebops
         self._beta0 = beta0
         # A list, so that one scope object may be entered again while it is open.

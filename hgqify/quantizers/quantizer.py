@@ -15,6 +15,7 @@ from hgqify.quantizers.kernel import active_kernel
 from hgqify.quantizers.kinds import Place, QType
 from hgqify.quantizers.ranges import int_bits, rounds_negative
 from hgqify.quantizers.state import QuantizerState
+from hgqify.quantizers.tracing import is_tracing
 from hgqify.quantizers.widths import (
     Widths,
     as_integers,
@@ -53,8 +54,9 @@ class Quantizer(keras.layers.Layer):
 
     Derived: the quantizer is pure rounding; k is 1 where a negative value remains after rounding.
     Tracked: a training call sees pure rounding (kbi: the format just tracked), since its own range is
-    included first; k turns from 0 to 1 when negative values come. Not tracked while the layer's
-    ``trainable`` is False. Stochastic modes are so in training only, drawn from a seeded generator.
+    included first; k turns from 0 to 1 when negative values come. Not tracked in training while the layer's
+    ``trainable`` is False; `hgqify.utils.trace_ranges` tracks without training. Stochastic modes are so in
+    training only, drawn from a seeded generator.
 
     Args:
         config: a :class:`QuantizerConfig`, a mapping of its options (with 'place'), or None.
@@ -139,7 +141,7 @@ class Quantizer(keras.layers.Layer):
         kernel = active_kernel()
         if self.derives_range:
             return kernel(x, None, None, self._derived_f(x, mode, noise), mode, None, noise)
-        if self.tracks_range and training and self.trainable:
+        if self.tracks_range and (is_tracing() or (training and self.trainable)):
             k, i, f = self._track(x)
             # Nothing overflows the range just tracked. With b given and i growing, f shrinks and rounding
             # may still cross the bound of very narrow formats: there the honest kernel shows the wrapping.
