@@ -35,7 +35,7 @@ def trace_ranges(
         DataError: data that cannot be read or does not fit the model.
     """
     source = open_for(model, data)
-    traced = [q for layer in quantized_layers(model) for q in (*layer.iqs, layer.oq) if _traces(q)]
+    traced = _traced(model)
     if reset:
         for quantizer in traced:
             quantizer.reset_range()
@@ -48,8 +48,10 @@ def trace_ranges(
             state = quantizer.state()
             live = state.k + state.i + state.f > 0
             quantizer.set_state(i=(state.i + margin_bits * live)[None])
-    return {quantizer.path: quantizer.state() for quantizer in traced}
+    return {str(quantizer.path): quantizer.state() for quantizer in traced}
 
 
-def _traces(quantizer: Quantizer | None) -> bool:
-    return quantizer is not None and quantizer.tracks_range
+def _traced(model: keras.Model) -> list[Quantizer]:
+    """The quantizers of a model that track ranges."""
+    found = (q for layer in quantized_layers(model) for q in (*layer.iqs, layer.oq))
+    return [quantizer for quantizer in found if quantizer is not None and quantizer.tracks_range]
