@@ -151,6 +151,11 @@ def _training_options(function: _F) -> _F:
             metavar="RATE",
             help="Of trained widths, in bits per step.",
         ),
+        click.option(
+            "--stochastic-rounding/--no-stochastic-rounding",
+            default=None,
+            help="While widths are trained, round up with the probability of what is dropped.",
+        ),
         click.option("--batch-size", type=click.IntRange(min=1), metavar="N", help="Samples per step."),
         click.option(
             "--learning-rate",

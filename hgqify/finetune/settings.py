@@ -20,6 +20,9 @@ class FinetuneSettings:
             along a cosine. None: 1e-3, and 1e-2 under a budget, where there is more to be mended.
         width_rate: the same of trained widths, in bits; under a budget only.
         width_steps: share of the steps in which widths are trained, with the weights; then only weights are.
+        stochastic_rounding: while widths are trained, weights and activations round up with the probability
+            of what is dropped, so that steps smaller than an LSB are seen on average; what is judged and
+            deployed rounds as ever. Under a budget only.
         clip_norm: bound on the norm of the gradient of all weights.
         label_weight: share of the labels' cross-entropy in the loss, where labels are given; the rest is
             the teacher's.
@@ -40,6 +43,7 @@ class FinetuneSettings:
     learning_rate: float | None = None
     width_rate: float = 1e-2
     width_steps: float = 0.8
+    stochastic_rounding: bool = False
     clip_norm: float = 1.0
     label_weight: float = 0.25
     holdout: float = 0.1
@@ -71,6 +75,10 @@ class FinetuneSettings:
                 raise RuleError(f"{name} must be a positive number", received=repr(value))
         if not 0 < self.holdout < 1:
             raise RuleError("holdout must lie between 0 and 1", received=repr(self.holdout))
+        if not isinstance(self.stochastic_rounding, bool):
+            raise RuleError(
+                "stochastic_rounding must be true or false", received=repr(self.stochastic_rounding)
+            )
         for name in ("label_weight", "width_steps"):
             if not 0 <= getattr(self, name) <= 1:
                 raise RuleError(f"{name} must lie from 0 to 1", received=repr(getattr(self, name)))

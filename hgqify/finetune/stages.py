@@ -198,7 +198,13 @@ class WidthStage:
 
     def __post_init__(self) -> None:
         with self.placement.scope():
-            self.twin = make_twin(self.model, self.clone, self.budget.limits, seed=self.settings.seed)
+            self.twin = make_twin(
+                self.model,
+                self.clone,
+                self.budget.limits,
+                seed=self.settings.seed,
+                stochastic_rounding=self.settings.stochastic_rounding,
+            )
         self._target = float(self.budget.target_ebops)
         self._fixed = sum(
             layer.ebops() for layer in quantized_layers(self.model) if layer.name not in self.budget.limits

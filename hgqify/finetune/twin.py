@@ -42,7 +42,12 @@ class Limits:
 
 
 def make_twin(
-    model: keras.Model, clone: keras.Model, limits: Mapping[str, Limits], *, seed: int
+    model: keras.Model,
+    clone: keras.Model,
+    limits: Mapping[str, Limits],
+    *,
+    seed: int,
+    stochastic_rounding: bool = False,
 ) -> keras.Model:
     """The twin of a model with allocated widths.
 
@@ -51,9 +56,12 @@ def make_twin(
         clone: float model with the same layers: where a weight is zero, its float value tells how far it is
             from being none.
         limits: by name, of the layers whose widths are to move.
-        seed: of where widths start between two integers.
+        seed: of where widths start between two integers, and of stochastic rounding.
+        stochastic_rounding: of weights and inputs of these layers, in training.
     """
-    twin = keras.models.clone_model(model, clone_function=lambda layer: _twin_layer(layer, limits))
+    twin = keras.models.clone_model(
+        model, clone_function=lambda layer: _twin_layer(layer, limits, stochastic_rounding)
+    )
     rng = np.random.default_rng((seed, 2))
     for layer in quantized_layers(model):
         other = twin.get_layer(layer.name)
@@ -66,22 +74,30 @@ def make_twin(
             layer.penalty.trainable = layer.name in limits
         for quantizer in _quantizers(layer):
             quantizer.trainable = layer.name in limits and quantizer in (layer.kq, *layer.iqs)
+            if quantizer.seed_generator is not None:
+                quantizer.seed_generator.state.assign(rng.integers(0, 2**32, 2, dtype=np.uint32))
     return twin
 
 
-def _twin_layer(layer: keras.layers.Layer, limits: Mapping[str, Limits]) -> keras.layers.Layer:
+def _twin_layer(
+    layer: keras.layers.Layer, limits: Mapping[str, Limits], stochastic_rounding: bool
+) -> keras.layers.Layer:
     config = layer.get_config()
     if isinstance(layer, QLayer):
         chosen = limits.get(layer.name)
         if chosen is not None:
             config |= {"enable_ebops": True, "beta0": 0.0}
-            kernel = QuantizerConfig.from_config(config["kq_conf"])
+            kernel = _rounding(QuantizerConfig.from_config(config["kq_conf"]), stochastic_rounding)
             config["kq_conf"] = kernel.replace(q_type=QType.KIF).get_config()
             config["bq_conf"] = QuantizerConfig(QType.DUMMY, Place.BIAS).get_config()
-            data = QuantizerConfig.from_config(config["iq_conf"])
+            data = _rounding(QuantizerConfig.from_config(config["iq_conf"]), stochastic_rounding)
             widest = max(1, int(chosen.data_bits.max(initial=1)))
             config["iq_conf"] = data.replace(trainable=True, max_bits=widest).get_config()
     return type(layer).from_config(config)
+
+
+def _rounding(config: QuantizerConfig, stochastic_rounding: bool) -> QuantizerConfig:
+    return config.with_stochastic_rounding() if stochastic_rounding else config
 
 
 def _start(

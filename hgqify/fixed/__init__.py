@@ -1,7 +1,7 @@
 """Exact fixed-point arithmetic on NumPy: formats, modes, quantization, intervals. Nothing else defines it.
 
 Formats and modes
-    Format, Rounding, Overflow, as_rounding, as_overflow, deployed
+    Format, Rounding, Overflow, as_rounding, as_overflow, deployed, stochastic
 Values and codes
     to_codes, requantize, align, to_values, quantize, overflows, beyond
 Ranges
@@ -14,7 +14,7 @@ from hgqify.fixed.bits import bit_length, minimal_bits, minimal_format, span, tr
 from hgqify.fixed.bounds import MAX_BITS, code_bounds
 from hgqify.fixed.format import Format
 from hgqify.fixed.interval import Interval
-from hgqify.fixed.modes import Overflow, Rounding, as_overflow, as_rounding, deployed
+from hgqify.fixed.modes import Overflow, Rounding, as_overflow, as_rounding, deployed, stochastic
 from hgqify.fixed.quantize import align, beyond, overflows, quantize, requantize, to_codes, to_values
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "quantize",
     "requantize",
     "span",
+    "stochastic",
     "to_codes",
     "to_values",
     "trailing_zeros",

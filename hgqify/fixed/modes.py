@@ -122,6 +122,17 @@ def deployed(rounding: Rounding) -> Rounding:
             return other
 
 
+def stochastic(rounding: Rounding) -> Rounding:
+    """The mode that draws in training and is :func:`deployed` as this one; other modes as they are."""
+    match as_rounding(rounding):
+        case Rounding.RND:
+            return Rounding.S_RND
+        case Rounding.RND_CONV:
+            return Rounding.S_RND_CONV
+        case other:
+            return other
+
+
 def require_deterministic(rounding: object) -> Rounding:
     """``rounding`` itself, unless it is stochastic.
 

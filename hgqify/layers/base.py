@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -132,7 +133,9 @@ class QLayer(keras.layers.Layer):
         return False if self._iq_conf is None else self._iq_conf.get_config()
 
     def _quantizer(self, config: QuantizerConfig, role: str) -> Quantizer:
-        return Quantizer(config, name=f"{self.name}_{role}", dtype=self.compute_dtype)
+        name = f"{self.name}_{role}"
+        # With one seed for all, stochastic rounding would go up and down everywhere alike.
+        return Quantizer(config, seed=zlib.crc32(name.encode()), name=name, dtype=self.compute_dtype)
 
     @property
     def iq(self) -> Quantizer | None:

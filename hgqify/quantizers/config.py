@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hgqify.errors import RuleError
-from hgqify.fixed import Overflow, Rounding
+from hgqify.fixed import Overflow, Rounding, stochastic
 from hgqify.quantizers.kinds import Place, QType, as_member, check_names
 from hgqify.quantizers.scope import AXIS_OPTIONS, OPTIONS, default_q_type, defaults_for
 
@@ -113,6 +113,10 @@ class QuantizerConfig:
         if any(changes.get(name) is not None for name in AXIS_OPTIONS):
             changes = dict.fromkeys(AXIS_OPTIONS) | changes
         return dataclasses.replace(self, **changes)
+
+    def with_stochastic_rounding(self) -> "QuantizerConfig":
+        """A copy that draws in training where it is deployed to round to nearest (RND, RND_CONV)."""
+        return self.replace(round_mode=stochastic(self.round_mode))
 
     def get_config(self) -> dict[str, Any]:
         """All options as JSON values."""

@@ -125,6 +125,22 @@ def test_without_a_budget_too(allocated, tmp_path, every_epoch):
     assert_same(go(Storage(folder=tmp_path / "t", resume=True)), expected)
 
 
+def test_what_is_drawn_goes_on_where_it_was(allocated, tmp_path, every_epoch):
+    """Stochastic rounding: a training stopped and resumed draws what an undisturbed one draws."""
+
+    def go(storage: Storage | None = None, stop: int | None = None, **options):
+        case = allocated.again()
+        train(case, storage, stop, **options)
+        return values(case)
+
+    expected = go(stochastic_rounding=True)
+    with pytest.raises(StopError):
+        go(Storage(folder=tmp_path / "t"), 25, stochastic_rounding=True)
+    assert_same(go(Storage(folder=tmp_path / "t", resume=True), stochastic_rounding=True), expected)
+    plain = go()
+    assert any(not np.array_equal(a, b) for a, b in zip(plain, expected, strict=True))
+
+
 def test_a_finished_training_resumed_gives_its_result_again(allocated, whole, tmp_path):
     train(allocated.again(), Storage(folder=tmp_path / "t"))
     case = allocated.again()

@@ -196,6 +196,24 @@ def test_layers_without_limits_stay(case):
     assert any(not np.array_equal(after[name], value) for name, value in before.items())
 
 
+def test_stochastic_rounding_is_of_training_alone(case):
+    """At inference the twin acts as the model; in training every pass and every layer draws for itself."""
+    on_grid(case)
+    twin = make_twin(case.model, case.clone, case.budget.limits, seed=0, stochastic_rounding=True)
+    theirs = kernels(twin)
+    for name, kernel in kernels(case.model).items():
+        np.testing.assert_array_equal(theirs[name], kernel, err_msg=name)
+    np.testing.assert_array_equal(twin.predict_on_batch(case.x), case.model.predict_on_batch(case.x))
+    once, again = (np.asarray(twin(case.x, training=True)) for _ in range(2))
+    assert np.any(once != again)
+    drawn = {
+        tuple(np.asarray(q.seed_generator.state).tolist())
+        for layer in (twin.get_layer(layer.name) for layer in case.linear)
+        for q in (layer.kq, *layer.iqs)
+    }
+    assert len(drawn) == 2 * len(case.linear)
+
+
 def test_training_a_twin_leaves_the_model(case):
     before = values(case.model)
     twin = case.twin()
