@@ -78,7 +78,7 @@ def multi_head_attention(
             received="projected and a mask",
             remedy="leave one of them out",
         )
-    linear = {"iq_conf": iq_conf, "kq_conf": kq_conf, "bq_conf": bq_conf}
+    linear: dict[str, Any] = {"iq_conf": iq_conf, "kq_conf": kq_conf, "bq_conf": bq_conf}
 
     def heads(x: Any, size: int, part: str, scale: float = 1.0) -> Any:
         return QEinsumDense(

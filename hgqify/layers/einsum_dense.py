@@ -65,7 +65,8 @@ class QEinsumDense(QLinear, keras.layers.EinsumDense):
             ) from error
         self._labels = (x[1:], kernel, result[1:])
         super().build(input_shape)
-        size = dict(zip(kernel, self.kernel.shape, strict=True))
+        weight: Any = self.kernel
+        size: dict[str, int] = dict(zip(kernel, weight.shape, strict=True))
         shape = self.compute_output_shape(input_shape)
         if any(size.get(label, n) != n for label, n in zip(result, shape, strict=True)):
             raise RuleError(

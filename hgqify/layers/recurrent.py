@@ -46,7 +46,7 @@ def simple_rnn(
     Raises:
         RuleError: an unknown number of steps.
     """
-    linear = {"iq_conf": iq_conf, "kq_conf": kq_conf}
+    linear: dict[str, Any] = {"iq_conf": iq_conf, "kq_conf": kq_conf}
     inputs = QDense(units, use_bias=use_bias, bq_conf=bq_conf, name=f"{name}_kernel", **linear)(x)
     recurrent = QDense(units, use_bias=False, name=f"{name}_recurrent", **linear)
     add = QAdd(name=f"{name}_add")
@@ -83,7 +83,7 @@ def gru(
     Raises:
         RuleError: an unknown number of steps.
     """
-    linear = {"iq_conf": iq_conf, "kq_conf": kq_conf}
+    linear: dict[str, Any] = {"iq_conf": iq_conf, "kq_conf": kq_conf}
 
     def parts(gate: str) -> list[Any]:
         layer = QDense(units, use_bias=use_bias, bq_conf=bq_conf, name=f"{name}_{gate}_kernel", **linear)

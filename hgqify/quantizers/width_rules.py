@@ -65,7 +65,8 @@ class MonoL1(keras.regularizers.Regularizer):
 
     def __call__(self, x: Any) -> Any:
         """The loss."""
-        return self.l1 * keras.ops.sum(x)
+        total: Any = keras.ops.sum(x)
+        return self.l1 * total
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
