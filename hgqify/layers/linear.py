@@ -56,17 +56,18 @@ class QLinear(QLayer):
         self._build_data_quantizers(input_shape)
         self.kq.build(tuple(self.kernel.shape))
         if self.bq is not None:
-            self.bq.build(tuple(self.bias.shape))
+            self.bq.build(self._bias_sizes())
         self.built = True
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Apply the layer."""
         x = self._quantize_input(inputs, training)
-        kernel = self.kq(self.kernel, training=training)
+        kernel, bias = self._weights_for(x, training)
+        kernel = self.kq(kernel, training=training)
         with full_float32():
             y = self.apply_linear(x, kernel)
         if self.bq is not None:
-            y = y + ops.reshape(self.bq(self.bias, training=training), self._bias_shape(len(y.shape)))
+            y = y + ops.reshape(self.bq(bias, training=training), self._bias_shape(len(y.shape)))
         y = self._quantize_output(self.activation(y), training)
         self._add_ebops_loss(training)
         return y
@@ -74,6 +75,24 @@ class QLinear(QLayer):
     def apply_linear(self, x: Any, kernel: Any) -> Any:
         """The bilinear operation, without bias."""
         raise NotImplementedError
+
+    def _weights_for(self, x: Any, training: bool | None) -> tuple[Any, Any]:
+        """Kernel and bias (None if there is none) before quantization, for quantized inputs ``x``."""
+        del x, training
+        return self.kernel, self.bias if self.bq is not None else None
+
+    def constants(self) -> tuple[Any, Any]:
+        """Kernel and bias of inference before quantization; None for a bias the layer lacks.
+
+        Raises:
+            PrecisionError: the layer is not built, or they are stored and older than the weights.
+        """
+        if not self.built:
+            raise PrecisionError("layer has no weights yet", where=self.path, remedy="call it once")
+        return self.kernel, self.bias if self.bq is not None else None
+
+    def _bias_sizes(self) -> tuple[int, ...]:
+        return tuple(self.bias.shape)
 
     def _bias_shape(self, ndim: int) -> tuple[int, ...]:
         channels_first = getattr(self, "data_format", "channels_last") == "channels_first"
@@ -86,11 +105,10 @@ class QLinear(QLayer):
         Raises:
             PrecisionError: the layer is not built.
         """
-        if not self.built:
-            raise PrecisionError("layer has no weights yet", where=self.path, remedy="call it once")
-        weights = {"kernel": _numpy(self.kq(self.kernel, training=False))}
+        kernel, bias = self.constants()
+        weights = {"kernel": _numpy(self.kq(kernel, training=False))}
         if self.bq is not None:
-            weights["bias"] = _numpy(self.bq(self.bias, training=False))
+            weights["bias"] = _numpy(self.bq(bias, training=False))
         return weights
 
     def ebops_value(self) -> Any:
@@ -100,7 +118,7 @@ class QLinear(QLayer):
         """
         if self._is_off(self.iq, self.kq) or None in self.data_shape:
             return None
-        kernel: Any = ops.convert_to_tensor(self.kernel)
+        kernel: Any = self._kernel_in_graph()
         quantized = self.kq(kernel, training=False)
         declared = ops.broadcast_to(self.kq.bits(kernel, quantized), kernel.shape)
         # Integers are summed fast, in any order.
@@ -109,6 +127,10 @@ class QLinear(QLayer):
         with full_float32():
             met = self._met_by_kernel(self._input_bits_in_graph(0, self.data_shape))
             return ops.sum(met * bits)
+
+    def _kernel_in_graph(self) -> Any:
+        """The kernel of inference before quantization, as a tensor."""
+        return ops.convert_to_tensor(self.kernel)
 
     def _over_filters(self, kernel: Any) -> Any:
         """A tensor like the kernel, summed over the filters that see the same input channel."""

@@ -10,6 +10,7 @@ from hgqify.graph.model import INPUT
 from hgqify.graph.model import Node as GraphNode
 from hgqify.precision import (
     lower_einsum,
+    lower_einsum_dense,
     lower_embedding,
     lower_linear,
     lower_merge,
@@ -29,6 +30,7 @@ def default_registry() -> Registry:
     registry = Registry()
     for module in (
         lower_einsum,
+        lower_einsum_dense,
         lower_embedding,
         lower_linear,
         lower_merge,

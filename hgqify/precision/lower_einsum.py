@@ -6,6 +6,7 @@ import math
 
 from hgqify import layers
 from hgqify.equations import matrices
+from hgqify.precision.laying import laid
 from hgqify.precision.lowering import LayerLowering, Registry
 from hgqify.precision.ops import Matmul, Reshape, Transpose
 
@@ -31,25 +32,14 @@ def einsum(call: LayerLowering) -> str:
         return math.prod(size[label] for label in labels)
 
     groups, rows, columns, summed = map(count, (parts.batch, parts.rows, parts.columns, parts.summed))
-    left = _laid(call, x, a, parts.batch + parts.rows + parts.summed, (groups, rows, summed), "a")
-    right = _laid(call, y, b, parts.batch + parts.columns + parts.summed, (groups, columns, summed), "b")
-    laid = parts.batch + parts.rows + parts.columns
-    shape = tuple(size[label] for label in laid)
-    direct = laid == result and shape == (groups, rows, columns)
+    left = laid(call, x, a, parts.batch + parts.rows + parts.summed, (groups, rows, summed), "a")
+    right = laid(call, y, b, parts.batch + parts.columns + parts.summed, (groups, columns, summed), "b")
+    order = parts.batch + parts.rows + parts.columns
+    shape = tuple(size[label] for label in order)
+    direct = order == result and shape == (groups, rows, columns)
     z = call.add(Matmul(), left, right, shape=(groups, rows, columns), role="" if direct else "product")
     if shape != (groups, rows, columns):
         z = call.add(Reshape(), z, shape=shape, role="split")
-    if laid != result:
-        z = call.add(Transpose(perm=tuple(laid.index(label) for label in result)), z, shape=call.shape)
+    if order != result:
+        z = call.add(Transpose(perm=tuple(order.index(label) for label in result)), z, shape=call.shape)
     return call.quantize(z, call.layer.oq, "oq")
-
-
-def _laid(call: LayerLowering, name: str, labels: str, order: str, shape: tuple[int, ...], role: str) -> str:
-    """A tensor with its axes in another order, then with another shape."""
-    if labels != order:
-        perm = tuple(labels.index(label) for label in order)
-        turned = tuple(call.shape_of(name)[axis] for axis in perm)
-        name = call.add(Transpose(perm=perm), name, shape=turned, role=f"{role}_turned")
-    if call.shape_of(name) != shape:
-        name = call.add(Reshape(), name, shape=shape, role=f"{role}_rows")
-    return name

@@ -14,7 +14,7 @@ from hgqify.precision.ops import Clip, Constant, Conv, Dense, LeakyRelu, ScaleSh
 
 def register(registry: Registry) -> None:
     """Enters this family."""
-    registry.register(layers.QDense)(dense)
+    registry.register(layers.QDense, layers.QBatchNormDense)(dense)
     registry.register(
         layers.QConv1D, layers.QConv2D, layers.QConv3D, layers.QDepthwiseConv1D, layers.QDepthwiseConv2D
     )(convolution)
@@ -25,11 +25,16 @@ def register(registry: Registry) -> None:
 
 
 def _bias(call: LayerLowering) -> Constant | None:
-    layer = call.layer
-    return quantized_constant(layer.bias, layer.bq, f"{call.path}/bias") if layer.use_bias else None
+    _, bias = call.layer.constants()
+    return None if bias is None else quantized_constant(bias, call.layer.bq, f"{call.path}/bias")
 
 
-def _finish(call: LayerLowering, name: str, piecewise: PiecewiseLinear | None) -> str:
+def _kernel(call: LayerLowering) -> Constant:
+    kernel, _ = call.layer.constants()
+    return quantized_constant(kernel, call.layer.kq, f"{call.path}/kernel")
+
+
+def finish(call: LayerLowering, name: str, piecewise: PiecewiseLinear | None) -> str:
     """The exact activation inside a layer, then its output quantizer."""
     return call.quantize(piecewise_linear(call, name, piecewise), call.layer.oq, "oq")
 
@@ -50,9 +55,8 @@ def piecewise_linear(call: LayerLowering, name: str, function: PiecewiseLinear |
 def dense(call: LayerLowering) -> str:
     """``QDense``."""
     (x,) = call.quantized_inputs()
-    kernel = quantized_constant(call.layer.kernel, call.layer.kq, f"{call.path}/kernel")
-    y = call.add(Dense(kernel=kernel, bias=_bias(call)), x, shape=call.shape)
-    return _finish(call, y, call.layer.activation.piecewise)
+    y = call.add(Dense(kernel=_kernel(call), bias=_bias(call)), x, shape=call.shape)
+    return finish(call, y, call.layer.activation.piecewise)
 
 
 def convolution(call: LayerLowering) -> str:
@@ -61,7 +65,7 @@ def convolution(call: LayerLowering) -> str:
     (x,) = call.quantized_inputs()
     x = call.to_last(x)
     *space, channels = call.shape_of(x)
-    kernel = quantized_constant(layer.kernel, layer.kq, f"{call.path}/kernel")
+    kernel = _kernel(call)
     depthwise = isinstance(layer, (layers.QDepthwiseConv1D, layers.QDepthwiseConv2D))
     if depthwise:
         # (*window, channels, multiplier) -> (*window, 1, channels * multiplier)
@@ -78,7 +82,7 @@ def convolution(call: LayerLowering) -> str:
         groups=channels if depthwise else int(layer.groups),
     )
     y = call.add(op, x, shape=call.shape_last)
-    return _finish(call, call.from_last(y), layer.activation.piecewise)
+    return finish(call, call.from_last(y), layer.activation.piecewise)
 
 
 def _per_axis(value: int | tuple[int, ...], rank: int) -> tuple[int, ...]:
@@ -107,7 +111,7 @@ def activation(call: LayerLowering) -> str:
     layer = call.layer
     (x,) = call.quantized_inputs()
     if layer.activation.kind is ActivationKind.EXACT:
-        return _finish(call, x, layer.activation.piecewise)
+        return finish(call, x, layer.activation.piecewise)
     form, codes, frac = layer.table_codes()
     first = 0 if form.is_zero else -(form.k << form.b)
     op = Table(in_frac=form.f, first=first, entries=Constant(codes=codes, frac=frac))

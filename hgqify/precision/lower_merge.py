@@ -21,7 +21,7 @@ def register(registry: Registry) -> None:
     # From left to right, as EBOPs of products are counted.
     registry.register(layers.QMultiply, keras.layers.Multiply)(_merged(Multiply, balanced=False))
     registry.register(layers.QSubtract, keras.layers.Subtract)(_merged(Subtract, balanced=False))
-    registry.register(layers.QAverage)(average)
+    registry.register(layers.QAverage, layers.QAveragePow2)(average)
     registry.register(keras.layers.Concatenate)(concatenate)
 
 

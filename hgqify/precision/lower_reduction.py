@@ -16,7 +16,7 @@ from hgqify.precision.ops import Add, Constant, MaxPool, Reshape, ScaleShift, Su
 def register(registry: Registry) -> None:
     """Enters this family."""
     registry.register(layers.QSum)(total)
-    registry.register(layers.QMean)(mean)
+    registry.register(layers.QMean, layers.QMeanPow2)(mean)
     registry.register(layers.QBelowMaximum)(below_maximum)
     registry.register(layers.QMask)(masked)
 

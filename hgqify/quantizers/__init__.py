@@ -5,6 +5,7 @@ Layer
     range_tracing: ranges from data without training
 Settings
     QuantizerConfig, QuantizerConfigScope, resolve, QType, Place; limits MAX_BITS, EXPONENT_LIMIT
+    MinMax and MonoL1: a constraint and a regularizer of trained widths
 Helpers
     straight_through (one value, another's gradient), ste_round (rounding with the gradient of the
     identity), check_names (refuses unknown options),
@@ -20,10 +21,13 @@ from hgqify.quantizers.ranges import int_bits, rounds_negative
 from hgqify.quantizers.scope import QuantizerConfigScope
 from hgqify.quantizers.state import QuantizerState
 from hgqify.quantizers.tracing import range_tracing
+from hgqify.quantizers.width_rules import MinMax, MonoL1
 
 __all__ = [
     "EXPONENT_LIMIT",
     "MAX_BITS",
+    "MinMax",
+    "MonoL1",
     "Place",
     "QType",
     "Quantizer",

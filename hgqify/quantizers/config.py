@@ -10,6 +10,7 @@ from hgqify.errors import RuleError
 from hgqify.fixed import Overflow, Rounding, stochastic
 from hgqify.quantizers.kinds import Place, QType, as_member, check_names
 from hgqify.quantizers.scope import AXIS_OPTIONS, OPTIONS, default_q_type, defaults_for
+from hgqify.quantizers.width_rules import RULES, Rule, as_rule, rule_config
 
 MAX_BITS = 24
 """Widest b = i + f of a quantizer that can overflow: float32 holds integers exactly up to 2**24."""
@@ -39,8 +40,12 @@ class QuantizerConfig:
         homogeneous_axis: axes along which one width is shared. Negative axes count from the end.
         heterogeneous_axis: axes along which widths differ; give this or ``homogeneous_axis``.
             Data always shares its widths along the batch axis 0.
-        trainable: whether the widths are trained.
+        trainable: whether the widths are trained; or which of them, such as ``("f",)``.
         max_bits: upper limit of b = i + f in use, 1 to 24.
+        bc, ic, fc: constraints of trained b, i and f (`keras.constraints`, or `MinMax` in bits), applied
+            after every step of the optimizer; False for none.
+        br, ir, fr: regularizers of trained b, i and f (`keras.regularizers`, or `MonoL1`), in units of the
+            loss; False for none.
 
     Raises:
         RuleError: an unknown name, a value out of range, or settings that contradict each other.
@@ -57,8 +62,14 @@ class QuantizerConfig:
     overflow_mode: Overflow = _UNSET
     homogeneous_axis: tuple[int, ...] | None = None
     heterogeneous_axis: tuple[int, ...] | None = None
-    trainable: bool = _UNSET
+    trainable: bool | tuple[str, ...] = _UNSET
     max_bits: int = _UNSET
+    bc: Rule = _UNSET
+    ic: Rule = _UNSET
+    fc: Rule = _UNSET
+    br: Rule = _UNSET
+    ir: Rule = _UNSET
+    fr: Rule = _UNSET
 
     def __post_init__(self) -> None:
         place = Place.DATALANE if self.place is None else as_member(Place, self.place, "place")
@@ -80,8 +91,9 @@ class QuantizerConfig:
             "overflow_mode": as_member(Overflow, values["overflow_mode"], "overflow_mode"),
             "homogeneous_axis": _axes("homogeneous_axis", values.get("homogeneous_axis")),
             "heterogeneous_axis": _axes("heterogeneous_axis", values.get("heterogeneous_axis")),
-            "trainable": _flag("trainable", values["trainable"]),
+            "trainable": _trainable(values["trainable"]),
             "max_bits": _max_bits(values["max_bits"]),
+            **{name: as_rule(name, values[name]) for name in RULES},
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -103,6 +115,10 @@ class QuantizerConfig:
                 remedy="set k0=1, or use WRAP",
             )
 
+    def trains(self, width: str) -> bool:
+        """Whether a width ('b', 'i' or 'f') is trained, where the quantizer has it as a number of its own."""
+        return self.trainable if isinstance(self.trainable, bool) else width in self.trainable
+
     def replace(self, **changes: Any) -> "QuantizerConfig":
         """A copy with some options changed; setting one axis option clears the other.
 
@@ -123,6 +139,9 @@ class QuantizerConfig:
         values = {name: getattr(self, name) for name in ("q_type", "place", *OPTIONS)}
         values |= {name: str(values[name]) for name in ("q_type", "place", "round_mode", "overflow_mode")}
         values |= {name: None if values[name] is None else list(values[name]) for name in AXIS_OPTIONS}
+        values |= {name: rule_config(values[name]) for name in RULES}
+        if not isinstance(self.trainable, bool):
+            values["trainable"] = list(self.trainable)
         return values
 
     @classmethod
@@ -174,10 +193,14 @@ def _sign(value: object) -> int:
     raise RuleError("k0 must be 0 (unsigned) or 1 (signed)", where="k0", received=repr(value))
 
 
-def _flag(name: str, value: object) -> bool:
-    if isinstance(value, bool) or value in (0, 1):
+def _trainable(value: Any) -> bool | tuple[str, ...]:
+    if isinstance(value, bool) or (isinstance(value, numbers.Integral) and value in (0, 1)):
         return bool(value)
-    raise RuleError(f"{name} must be True or False", where=name, received=repr(value))
+    if isinstance(value, (tuple, list)) and set(value) <= {"b", "i", "f"}:
+        return tuple(sorted(set(value)))
+    raise RuleError(
+        "trainable must be True, False, or some of 'b', 'i', 'f'", where="trainable", received=repr(value)
+    )
 
 
 def _exponent(name: str, value: object) -> float:

@@ -44,9 +44,8 @@ _E = TypeVar("_E", bound=enum.StrEnum)
 
 
 def nearest(word: object, valid: Iterable[str]) -> str:
-    """The valid word closest to ``word``, for error messages."""
-    words = list(valid)
-    return difflib.get_close_matches(str(word), words, n=1, cutoff=0.0)[0]
+    """The valid word closest to ``word``, for error messages; of equally close ones the first."""
+    return max(valid, key=lambda candidate: difflib.SequenceMatcher(None, str(word), candidate).ratio())
 
 
 def as_member(kind: type[_E], value: object, option: str) -> _E:

@@ -16,6 +16,7 @@ from hgqify.quantizers.kinds import Place, QType
 from hgqify.quantizers.ranges import int_bits, rounds_negative
 from hgqify.quantizers.state import QuantizerState
 from hgqify.quantizers.tracing import is_tracing
+from hgqify.quantizers.width_rules import rule_object
 from hgqify.quantizers.widths import (
     Widths,
     as_integers,
@@ -119,17 +120,26 @@ class Quantizer(keras.layers.Layer):
         if self.is_dummy:
             return
         if config.q_type is QType.KIF:
-            self.f = self._add("f", config.f0, config.trainable)
+            self.f = self._add("f", config.f0, config.trains("f"))
         else:
-            self.b = self._add("b", config.b0, config.trainable)
+            self.b = self._add("b", config.b0, config.trains("b"))
         if not self.derives_range:
             self.k = self._add("k", config.k0, False)
-            self.i = self._add("i", config.i0, config.trainable and not self.tracks_range)
+            self.i = self._add("i", config.i0, config.trains("i") and not self.tracks_range)
 
     def _add(self, name: str, value: float, trainable: bool) -> Any:
+        rules: dict[str, Any] = {}
+        if trainable:
+            rules["constraint"] = rule_object(f"{name}c", getattr(self.config, f"{name}c"))
+            rules["regularizer"] = rule_object(f"{name}r", getattr(self.config, f"{name}r"))
         initializer = keras.initializers.Constant(value)
         return self.add_weight(
-            name=name, shape=self.width_shape, initializer=initializer, trainable=trainable, dtype="float32"
+            name=name,
+            shape=self.width_shape,
+            initializer=initializer,
+            trainable=trainable,
+            dtype="float32",
+            **rules,
         )
 
     def call(self, x: Any, training: bool | None = None) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 from hgqify.errors import RuleError
 from hgqify.fixed import Overflow, Rounding
 from hgqify.quantizers.kinds import ALL, Place, QType, as_member, check_names
+from hgqify.quantizers.width_rules import RULES, as_rule
 
 OPTIONS = (
     "k0",
@@ -24,6 +25,7 @@ OPTIONS = (
     "heterogeneous_axis",
     "trainable",
     "max_bits",
+    *RULES,
 )
 """What a scope can override, and what :class:`QuantizerConfig` takes beside ``q_type`` and ``place``."""
 
@@ -71,6 +73,9 @@ class QuantizerConfigScope:
         for option, kind in (("round_mode", Rounding), ("overflow_mode", Overflow)):
             if overrides.get(option) is not None:
                 overrides[option] = as_member(kind, overrides[option], option)
+        for option in RULES:
+            if overrides.get(option) is not None:
+                overrides[option] = as_rule(option, overrides[option])
         self._q_types = _members(QType, q_type, "q_type")
         self._places = _members(Place, place, "place")
         self._default_q_type = (
@@ -120,6 +125,7 @@ _BUILT_IN = (
         homogeneous_axis=(),
         trainable=True,
         max_bits=24,
+        **dict.fromkeys(RULES, False),
     ),
     QuantizerConfigScope(place="table", heterogeneous_axis=()),
     QuantizerConfigScope(

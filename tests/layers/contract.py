@@ -183,7 +183,13 @@ def check_config(layer: QLayer) -> None:
 def check_grid(layer: QLayer) -> None:
     """Deployed constants are what ``fixed`` makes of the float ones."""
     weights = layer.quantized_weights()
-    floats = {name: np.asarray(getattr(layer, name)) for name in ("kernel", "bias") if name in weights}
+    floats = {}
+    if "kernel" in weights:
+        floats = {
+            name: np.asarray(value)
+            for name, value in zip(("kernel", "bias"), layer.constants(), strict=True)
+            if value is not None
+        }
     if "scale" in weights:
         floats["scale"], floats["shift"] = layer.scale_shift()
     for name, value in weights.items():

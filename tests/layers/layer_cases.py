@@ -186,6 +186,13 @@ MERGES = [
     ),
     Case(name="average-two", trains=False, make=lambda: L.QAverage(), shapes=[(4,)] * 2, oracle=average),
     Case(
+        name="average-pow2-of-three",
+        trains=False,
+        make=lambda: L.QAveragePow2(oq_conf=OUT),
+        shapes=[(4,)] * 3,
+        oracle=lambda layer, *xs: sum(xs) / 4,
+    ),
+    Case(
         name="average-three",
         make=lambda: L.QAverage(reciprocal_bits=10),
         shapes=[(4,)] * 3,

@@ -56,7 +56,64 @@ def channels_first(oracle):
     return lambda layer, x: np.moveaxis(oracle(layer, np.moveaxis(x, 1, -1)), -1, 1)
 
 
+def einsum(equation, act=same):
+    return lambda layer, x: act(np.einsum(equation, x, weights(layer)[0]) + weights(layer)[1])
+
+
+def einsum_ebops(equation):
+    """One multiplication for every assignment of the labels, by loops."""
+    x, kernel = equation.split("->")[0].replace("b", "", 1).split(",")
+    labels = sorted({*x, *kernel})
+
+    def count(layer, bits, **spans):
+        size = dict(zip(x, bits.shape, strict=True)) | dict(zip(kernel, spans["kernel"].shape, strict=True))
+        total = 0
+        for index in np.ndindex(*(size[label] for label in labels)):
+            at = dict(zip(labels, index, strict=True))
+            total += bits[tuple(at[n] for n in x)] * spans["kernel"][tuple(at[n] for n in kernel)]
+        return int(total)
+
+    return count
+
+
 LINEAR = [
+    Case(
+        name="einsumdense-heads",
+        make=lambda: L.QEinsumDense("btc,chd->bthd", (None, 2, 3), bias_axes="hd", activation="relu"),
+        shapes=[(3, 4)],
+        oracle=einsum("btc,chd->bthd", relu),
+        ebops=einsum_ebops("btc,chd->bthd"),
+    ),
+    Case(
+        name="einsumdense-groups-turned",
+        trains=False,
+        make=lambda: L.QEinsumDense("btgc,gcd->bdgt", (3, 2, 5), bias_axes="t", oq_conf=OUT),
+        shapes=[(5, 2, 4)],
+        oracle=einsum("btgc,gcd->bdgt"),
+        ebops=einsum_ebops("btgc,gcd->bdgt"),
+    ),
+    Case(
+        name="einsumdense-ellipsis-two-summed",
+        trains=False,
+        make=lambda: L.QEinsumDense("...hd,dho->...o", 3, kq_conf=PER_CHANNEL),
+        shapes=[(2, 3, 4)],
+        oracle=einsum("bthd,dho->bto"),
+        ebops=einsum_ebops("bthd,dho->bto"),
+    ),
+    Case(
+        name="batchnormdense",
+        make=lambda: L.QBatchNormDense(3, activation="relu", kq_conf=KIF),
+        shapes=[(5,)],
+        oracle=dense(relu),
+        ebops=dense_ebops,
+    ),
+    Case(
+        name="einsumdense-batchnorm",
+        make=lambda: L.QEinsumDenseBatchnorm("btgc,gcd->btgd", (3, 2, 4)),
+        shapes=[(3, 2, 4)],
+        oracle=einsum("btgc,gcd->btgd"),
+        ebops=einsum_ebops("btgc,gcd->btgd"),
+    ),
     Case(name="dense", make=lambda: L.QDense(3), shapes=[(5,)], oracle=dense(), ebops=dense_ebops),
     Case(
         name="dense-3d-relu-kif",

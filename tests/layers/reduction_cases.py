@@ -68,6 +68,12 @@ REDUCTIONS = [
         oracle=mean(1, 2),
         ebops=mean_ebops(0, 1),
     ),
+    Case(
+        name="mean-pow2-of-six",
+        make=lambda: L.QMeanPow2(axis=(1, 2), oq_conf=OUT),
+        shapes=[(3, 2, 4)],
+        oracle=lambda layer, x: x.sum(axis=(1, 2), keepdims=True) / 8,
+    ),
     Case(name="below-maximum", make=lambda: L.QBelowMaximum(), shapes=[(3, 4)], oracle=below(2)),
     Case(
         name="below-maximum-first-axis",
