@@ -12,7 +12,8 @@ Pooling: QMaxPooling1D/2D/3D, QGlobalMaxPooling1D/2D/3D, QAveragePooling1D/2D/3D
 Over any axes: QSum, QMean, QBelowMaximum, softmax; constant masks: QMask
 Defaults: LayerConfigScope
 Counting: total_ebops, ebops_breakdown (LayerEbops), span, EbopsPenalty
-Whole models: quantized_layers, refresh
+Whole models: quantized_layers, refresh, copied
+What stays in float: KeptFloat
 Shared definitions: Activation, ActivationKind, PiecewiseLinear, get_activation, reciprocal,
     reciprocal_values, window_padding, window_counts
 """
@@ -39,6 +40,7 @@ from hgqify.layers.ebops import span
 from hgqify.layers.einsum import QEinsum
 from hgqify.layers.embedding import QEmbedding
 from hgqify.layers.functions import exp_of_negative, inverse_sqrt, reciprocal_from_one
+from hgqify.layers.kept import KeptFloat, copied
 from hgqify.layers.linear import QLinear
 from hgqify.layers.masking import QMask
 from hgqify.layers.max_pooling import (
@@ -63,6 +65,7 @@ __all__ = [
     "Activation",
     "ActivationKind",
     "EbopsPenalty",
+    "KeptFloat",
     "LayerConfig",
     "LayerConfigScope",
     "LayerEbops",
@@ -104,6 +107,7 @@ __all__ = [
     "QSubtract",
     "QSum",
     "Quantize",
+    "copied",
     "ebops_breakdown",
     "exp_of_negative",
     "get_activation",
