@@ -130,13 +130,6 @@ def write_project(
 
 
 def _print(program: Program, options: ProjectOptions) -> Printed:
-    if program.kept:
-        raise ExportError(
-            "layers that stay in float cannot be written as firmware",
-            where=program.name,
-            received=", ".join(map(str, program.kept)),
-            remedy="write the largest part between them: extent='largest' (--export-part largest)",
-        )
     return print_program(prepare(program), options.io_type, backend=find_backend(options.backend))
 
 

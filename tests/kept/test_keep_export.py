@@ -14,7 +14,7 @@ import hgqify
 from hgqify.cli.main import main
 from hgqify.convert import ConvertSettings, convert
 from hgqify.errors import ExportError
-from hgqify.export import ProjectOptions, largest_part
+from hgqify.export import ProjectOptions, convert_from_keras_model, largest_part
 from hgqify.export.parts import described
 from hgqify.graph import read
 from hgqify.precision import from_npz, lower, ops, to_npz
@@ -119,3 +119,9 @@ def test_there_may_be_no_part_that_can_be_printed() -> None:
     program = lower(convert(read(model), ConvertSettings(unsupported="keep")).model)
     with pytest.raises(ExportError, match="no part of the model can be written"):
         largest_part(program, ProjectOptions(io_type="io_stream"))
+
+
+def test_hls4ml_s_own_converter_refuses_the_whole() -> None:
+    model = convert(read(branch()), ConvertSettings(unsupported="keep")).model
+    with pytest.raises(ExportError, match="stay in float cannot be written"):
+        convert_from_keras_model(model)
