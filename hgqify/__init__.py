@@ -27,7 +27,7 @@ from hgqify.calibrate import CalibrateSettings  # noqa: E402
 from hgqify.checking import check, load_program  # noqa: E402
 from hgqify.convert import ConversionReport, ConvertSettings, Rule  # noqa: E402
 from hgqify.errors import HgqifyError  # noqa: E402
-from hgqify.export import CheckReport, ProjectOptions  # noqa: E402
+from hgqify.export import CheckReport, Extent, ProjectOptions  # noqa: E402
 from hgqify.finetune import FinetuneSettings, OwnTraining  # noqa: E402
 from hgqify.pareto import Sweep, SweepPoint  # noqa: E402
 from hgqify.precision import Certificate  # noqa: E402
@@ -47,6 +47,7 @@ __all__ = [
     "CheckReport",
     "ConversionReport",
     "ConvertSettings",
+    "Extent",
     "FinetuneSettings",
     "HgqifyError",
     "OverflowStatement",

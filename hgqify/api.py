@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -13,12 +13,13 @@ from hgqify.allocating import allocate
 from hgqify.budget import Budget, refuse_training
 from hgqify.calibrated import timed
 from hgqify.convert import (
+    Conversion,
     ConversionReport,
     Rule,
     plan,
 )
 from hgqify.errors import RuleError
-from hgqify.export import refuse_unprintable
+from hgqify.export import Extent, ProjectOptions, largest_part, refuse_unprintable
 from hgqify.finetune import OwnTraining, Storage
 from hgqify.precision import lower
 from hgqify.progress import Progress, TextProgress
@@ -45,7 +46,8 @@ def convert(
     key: str | Sequence[str] | None = None,
     allow_pickle: bool = False,
     safe_mode: bool = True,
-    exportable: bool = False,
+    custom_objects: Mapping[str, Any] | None = None,
+    exportable: bool | Extent = False,
     own: OwnTraining | None = None,
     training_folder: str | os.PathLike[str] | None = None,
     resume: bool = False,
@@ -82,8 +84,13 @@ def convert(
         backend: hls4ml backend the project is written for, one of `hgqify.export.BACKENDS`.
         key: names of the input arrays in a file.
         allow_pickle: open pickled arrays, which can run code.
-        safe_mode: refuse models with Lambda layers, which can run code.
-        exportable: refuse, before the fine-tuning, what cannot be printed as an hls4ml project.
+        safe_mode: refuse models with Lambda layers, which can run code; without it, ``unsupported='keep'``
+            keeps them in float.
+        custom_objects: classes that a model in a file uses, by name, where they are not registered with
+            Keras. Who loads a result in which such a layer stays in float needs them too.
+        exportable: refuse, before the fine-tuning, what cannot be printed as an hls4ml project. Where layers
+            stay in float (``unsupported='keep'``, `Rule.keep_float`) there is no project of the whole; then
+            `Extent.LARGEST` refuses what has no part that can be printed.
         own: the user's loss, optimizer, callbacks, augmentation, class weights, features of the fine-tuning.
         training_folder: keeps the state of the fine-tuning, so that it can go on after anything that stopped
             it, and the models it passed through; None keeps nothing on disk.
@@ -124,13 +131,14 @@ def convert(
         key=key,
         allow_pickle=allow_pickle,
         safe_mode=safe_mode,
+        custom_objects=custom_objects,
         progress=show,
         **settings,
     )
     conversion, project = state.conversion, state.project
     if budgets is not None:
         if exportable:
-            refuse_unprintable(lower(conversion.model), project, aliases(conversion.report.to_dict()))
+            _refuse_unprintable(conversion, project, exportable)
         front = pareto.sweep(
             state,
             finished,
@@ -156,7 +164,7 @@ def convert(
             )
         state = state.allocated(conversion, allocated.fitted.adjustments)
     if exportable:
-        refuse_unprintable(lower(conversion.model), project, aliases(conversion.report.to_dict()))
+        _refuse_unprintable(conversion, project, exportable)
     if allocated is None:
         return finished(state, None, own=own, storage=storage, progress=show)
     return finished(
@@ -167,6 +175,19 @@ def convert(
         storage=storage,
         progress=show,
     )
+
+
+def _refuse_unprintable(conversion: Conversion, project: ProjectOptions, extent: bool | Extent) -> None:
+    """Raise what writing the project would raise.
+
+    Raises:
+        ExportError: see `export.refuse_unprintable`, `export.largest_part`.
+    """
+    program, names = lower(conversion.model), aliases(conversion.report.to_dict())
+    if not program.kept:
+        refuse_unprintable(program, project, names)
+    elif extent is Extent.LARGEST:
+        largest_part(program, project, names)
 
 
 def _storage(folder: str | os.PathLike[str] | None, resume: bool, force: bool) -> Storage | None:
@@ -218,15 +239,17 @@ def inspect(
     *,
     rules: Sequence[Rule] = (),
     safe_mode: bool = True,
+    custom_objects: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> ConversionReport:
     """Say for every layer whether it would be converted, and why not; converts nothing.
 
     Args:
-        model, rules, safe_mode: as for `convert`.
+        model, rules, safe_mode, custom_objects: as for `convert`.
         settings: fields of `ConvertSettings`, and ``bits``.
 
     Raises:
         HgqifyError: the model cannot be read, or a setting is wrong. Refused layers are no error here.
     """
-    return plan(graph.read(open_model(model, safe_mode)), split_settings(settings, None, 0)[0], rules)
+    read = graph.read(open_model(model, safe_mode, custom_objects))
+    return plan(read, split_settings(settings, None, 0)[0], rules, allow_code=not safe_mode)

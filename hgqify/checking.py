@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,10 +28,11 @@ from hgqify.export import (
     random_batches,
 )
 from hgqify.opening import open_for
+from hgqify.part_checks import ExportedPart, PartChecks
 from hgqify.precision import Program, from_npz, lower
 from hgqify.progress import Event, Progress, TextProgress
 from hgqify.reference import Interpreter, overflow_statement
-from hgqify.result import MODEL_FILE, PROGRAM_FILE, PROJECT_FOLDER
+from hgqify.result import MODEL_FILE, PART_FILE, PROGRAM_FILE, PROJECT_FOLDER
 from hgqify.version import versions
 
 _BATCH = 128
@@ -45,11 +46,13 @@ class _Stimulus:
         name: for the report.
         total: samples; None where only a pass would tell.
         batches: a new pass over them, in batches of bounded size.
+        is_data: the user's, not random.
     """
 
     name: str
     total: int | None
     batches: Callable[[], Iterator[Sequence[np.ndarray]]]
+    is_data: bool = False
 
 
 def check(
@@ -63,6 +66,8 @@ def check(
     csim: bool | None = None,
     float64: bool = False,
     seed: int = 0,
+    safe_mode: bool = True,
+    custom_objects: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> CheckReport:
     """Compare Keras, the integer reference and C simulation of a saved result, code for code.
@@ -70,6 +75,10 @@ def check(
     The integers of the saved model must also be those of program.npz, each of them, and the weights for
     synthesis those for C simulation: that is compared without any input. Everything else is streamed;
     memory is bounded by the batch, whatever ``random`` and the size of the data.
+
+    Where layers stay in float, each exact part is compared for itself, given the same numbers at its entry:
+    on data those that the float layers give in a run of the whole Keras model, on random inputs random ones.
+    C simulation is compared on the part that was exported, if one was.
 
     Args:
         directory: what `Result.save` wrote.
@@ -80,6 +89,8 @@ def check(
         csim: run C simulation; None: if there is a C++ compiler.
         float64: run Keras in float64, which is exact where float32 has too few bits (see `hgqify.certify`).
         seed: of the random inputs.
+        safe_mode: refuse models that carry Python code (a Lambda that was kept in float).
+        custom_objects: classes of kept layers that are not registered with Keras, by name.
         progress: hears of every batch; None shows a bar on standard error.
 
     Returns:
@@ -91,7 +102,7 @@ def check(
     """
     show = TextProgress() if progress is None else progress
     folder = Path(directory)
-    model, program = _saved(folder)
+    model, program = _saved(folder, safe_mode=safe_mode, custom_objects=custom_objects)
     batch = min(_BATCH, Interpreter(program).batch_size)
     stimuli: list[_Stimulus] = []
     if data is not None:
@@ -112,30 +123,56 @@ def check(
     comparisons = [
         compare_programs(program, lower(model), what=f"integers of {MODEL_FILE}", against=PROGRAM_FILE)
     ]
-    if (folder / PROJECT_FOLDER).is_dir():
-        comparisons += compare_weights(folder / PROJECT_FOLDER, program)
+    part = None
+    if (folder / PART_FILE).is_file():
+        part = ExportedPart(folder / PART_FILE, program)
+        comparisons.append(part.compare_integers(PROGRAM_FILE, f"integers of {PART_FILE}"))
+    has_project = (folder / PROJECT_FOLDER).is_dir()
+    if has_project:
+        comparisons += compare_weights(folder / PROJECT_FOLDER, program if part is None else part.stored)
     with contextlib.ExitStack() as stack:
         simulation = None
         if csim is None and compiler() is None:
             notes.append("C simulation was not run: no C++ compiler (g++) was found")
+        elif csim is None and program.kept and not has_project:
+            notes.append("C simulation was not run: no part of the model was exported")
         elif csim is not False:
             show(Event(stage="compile C simulation", done=0, total=1, unit="projects"))
             simulation = stack.enter_context(compile_project(folder / PROJECT_FOLDER))
             show(Event(stage="compile C simulation", done=1, total=1, unit="projects"))
-        if float64:
+        checks = None
+        if program.kept:
+            checks = PartChecks(model, program, float64=float64, stack=stack)
+            notes += checks.notes
+        elif float64:
             model = stack.enter_context(double.evaluating(model))
         for stimulus in stimuli:
-            comparisons += compare(
-                program,
-                stimulus.batches(),
-                name=stimulus.name,
-                model=model,
-                model_name="Keras in float64" if float64 else "Keras",
-                simulation=simulation,
-                progress=partial(_show_check, show, stimulus.total),
-            )
-    # On the data alone: far outside, whatever has no proof overflows.
-    overflow = overflow_statement(program, stimuli[0].batches() if data is not None else None)
+            told = partial(_show_check, show, stimulus.total)
+            if checks is None:
+                comparisons += compare(
+                    program,
+                    stimulus.batches(),
+                    name=stimulus.name,
+                    model=model,
+                    model_name="Keras in float64" if float64 else "Keras",
+                    simulation=simulation,
+                    progress=told,
+                )
+            elif stimulus.is_data:
+                comparisons += checks.on_data(stimulus.batches, stimulus.name, told)
+                if simulation is not None and part is not None:
+                    entering = part.batches(checks.program_inputs(stimulus.batches()))
+                    comparisons += part.compare(entering, simulation, name=stimulus.name, told=told)
+            else:
+                comparisons += checks.on_random(random, batch=batch, seed=seed, told=told)
+                if simulation is not None and part is not None:
+                    entering = random_batches(part.stored, random, batch=batch, seed=seed)
+                    comparisons += part.compare(entering, simulation, name=stimulus.name, told=told)
+        # On the data alone: far outside, whatever has no proof overflows.
+        seen = None if data is None else stimuli[0].batches()
+        if seen is not None and checks is not None:
+            seen = checks.program_inputs(seen)
+        overflow = overflow_statement(program, seen)
     notes += overflow.notes()
     return CheckReport(
         comparisons=tuple(comparisons),
@@ -164,7 +201,7 @@ def _of_data(source: Source, name: str, batch: int, limit: int | None) -> _Stimu
         return (b.inputs for b in source.batches(batch, limit=limit))
 
     next(batches(), None)
-    return _Stimulus(name=name, total=total, batches=batches)
+    return _Stimulus(name=name, total=total, batches=batches, is_data=True)
 
 
 def _name(data: Any) -> str:
@@ -187,20 +224,16 @@ def load_program(directory: str | os.PathLike[str]) -> Program:
     Raises:
         ExportError: the folder is no result of hgqify.
     """
-    return _saved(Path(directory))[1]
+    return _program(Path(directory))
 
 
-def _saved(folder: Path) -> tuple[keras.Model, Program]:
-    missing = [name for name in (MODEL_FILE, PROGRAM_FILE) if not (folder / name).is_file()]
-    if missing:
-        raise ExportError(
-            "not a result of hgqify",
-            where=str(folder),
-            received=_described(folder, missing),
-            remedy="give the folder that hgqify wrote, such as model_hgq",
-        )
-    model, program = graph.load_model(folder / MODEL_FILE), from_npz(folder / PROGRAM_FILE)
-    for tensors, names in ((model.inputs, program.inputs), (model.outputs, program.outputs)):
+def _saved(
+    folder: Path, *, safe_mode: bool, custom_objects: Mapping[str, Any] | None
+) -> tuple[keras.Model, Program]:
+    program = _program(folder)
+    path = folder / MODEL_FILE
+    model = graph.load_model(path, safe_mode=safe_mode, custom_objects=custom_objects)
+    for tensors, names in ((model.inputs, program.model_inputs), (model.outputs, program.model_outputs)):
         have = [tuple(tensor.shape[1:]) for tensor in tensors]
         want = [tuple(program.by_name[name].shape) for name in names]
         if have != want:
@@ -211,6 +244,18 @@ def _saved(folder: Path) -> tuple[keras.Model, Program]:
                 remedy="convert the model again",
             )
     return model, program
+
+
+def _program(folder: Path) -> Program:
+    missing = [name for name in (MODEL_FILE, PROGRAM_FILE) if not (folder / name).is_file()]
+    if missing:
+        raise ExportError(
+            "not a result of hgqify",
+            where=str(folder),
+            received=_described(folder, missing),
+            remedy="give the folder that hgqify wrote, such as model_hgq",
+        )
+    return from_npz(folder / PROGRAM_FILE)
 
 
 def _described(folder: Path, missing: Sequence[str]) -> str:

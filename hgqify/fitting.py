@@ -69,7 +69,7 @@ def _refuse_constant(fitted: Fitted, fitter: Fitter) -> None:
     Raises:
         BudgetError: every output is constant.
     """
-    infos = [fitted.program.by_name[name].info for name in fitted.program.outputs]
+    infos = [fitted.program.by_name[name].info for name in fitted.program.model_outputs]
     if all(info is not None and bool(np.all(info.low == info.high)) for info in infos):
         raise BudgetError(
             "the budget leaves nothing of the model: its outputs are constant",

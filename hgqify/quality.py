@@ -9,11 +9,15 @@ import numpy as np
 
 from hgqify.calibrate import sqnr
 from hgqify.calling import predict
+from hgqify.convert import Conversion
 from hgqify.data import Source
+from hgqify.errors import UnsupportedLayerError
 from hgqify.report import Quality
 from hgqify.scoring import classes, label_classes
 
 _BATCH = 256
+_ALIKE = 30.0
+"""dB: a rounding apart they are above 100, with a decision in a hundred turned still above 40."""
 
 
 def scoring_outputs(logits: Sequence[bool], float_model: keras.Model, source: Source) -> tuple[bool, ...]:
@@ -92,6 +96,32 @@ def measure(
         output_sqnr_db=noise,
         data=name,
     )
+
+
+def refuse_unlike(model: keras.Model, conversion: Conversion, inputs: Sequence[np.ndarray]) -> None:
+    """Raise if layers that stay in float made the clone another function than the model.
+
+    Masks, states and weights of layers that nobody has looked into could do that. A few outputs may differ
+    much, where a layer takes decisions and a rounding turns one.
+
+    Args:
+        model: the float model.
+        conversion: of it.
+        inputs: some samples, an array per model input.
+
+    Raises:
+        UnsupportedLayerError: names the layers that stay in float.
+    """
+    wanted, found = predict(model, inputs), predict(conversion.clone, inputs)
+    for position, (y, z, logits) in enumerate(zip(wanted, found, conversion.logits, strict=True)):
+        z = np.asarray(keras.ops.softmax(z)) if logits else z
+        if sqnr(y, z) < _ALIKE:
+            raise UnsupportedLayerError(
+                f"with layers kept in float, output {position} is not that of the float model",
+                where=model.name,
+                received=", ".join(conversion.kept),
+                remedy="replace them, or convert the part of the model before them",
+            )
 
 
 def points_lost(quality: Quality) -> float | None:

@@ -12,13 +12,14 @@ import numpy as np
 from hgqify.budget import AllocationReport
 from hgqify.calibrate import BiasReport, CalibrationReport, layer_sqnr
 from hgqify.convert import Conversion
+from hgqify.cutting import program_inputs
 from hgqify.data import Source
 from hgqify.equalizing import EqualizeReport
 from hgqify.finetune import FinetuneReport
 from hgqify.layers import QLayer, QLinear, quantized_layers
 from hgqify.overflow_choice import OverflowChoice
 from hgqify.overflow_choice import summary as choice_summary
-from hgqify.precision import FLOAT64_BITS, Program, certify, count_ebops
+from hgqify.precision import FLOAT64_BITS, Kept, Program, certify, count_ebops
 from hgqify.quality import measure
 from hgqify.quantizers import QuantizerState
 from hgqify.reference import overflow_statement
@@ -51,8 +52,8 @@ def make_report(
     """The report of a conversion; measures the model on the calibration data."""
     certificate = certify(program)
     missing = {layer: entry.missing_bits for layer, entry in certificate.layers.items()}
-    batches = source.batches(_BATCH, limit=_QUALITY_SAMPLES)
-    overflow = overflow_statement(program, (batch.inputs for batch in batches))
+    batches = (batch.inputs for batch in source.batches(_BATCH, limit=_QUALITY_SAMPLES))
+    overflow = overflow_statement(program, program_inputs(conversion.model, program, batches))
     ebops = count_ebops(program)
     batch = next(iter(source.batches(_NOISE_SAMPLES, limit=_NOISE_SAMPLES)))
     noise = layer_sqnr(conversion.clone, conversion.model, batch.inputs)
@@ -96,7 +97,12 @@ def make_report(
             *overflow.notes(),
             *_price_of_proof(conversion.proved, calibration),
         ),
+        kept=tuple(_kept(kept, conversion.kept[kept.layer]) for kept in program.kept),
     )
+
+
+def _kept(kept: Kept, reason: str) -> dict[str, str]:
+    return {"layer": kept.layer, "kind": kept.kind, "reason": reason}
 
 
 def _price_of_proof(proved: Collection[str], calibration: CalibrationReport) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 from hgqify.errors import BudgetError, ExportError
-from hgqify.export import ProjectOptions, Written, write_project
+from hgqify.export import Extent, ProjectOptions, Written, largest_part, write_part, write_project
 from hgqify.files import atomic_directory
 from hgqify.finetune import Archive, Entry
 from hgqify.precision import Certificate, Program, certify, to_npz
@@ -22,6 +22,7 @@ from hgqify.report import Report
 MODEL_FILE = "model.keras"
 REPORT_FILE = "report.json"
 PROGRAM_FILE = "program.npz"
+PART_FILE = "part.npz"
 PROJECT_FOLDER = "hls"
 
 
@@ -80,12 +81,21 @@ class Result:
         """The headline figures as a few lines of text."""
         return self.report.summary()
 
-    def export(self, directory: str | os.PathLike[str], *, force: bool = False, **options: Any) -> Written:
+    def export(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        force: bool = False,
+        extent: Extent | str = Extent.WHOLE,
+        **options: Any,
+    ) -> Written:
         """Write the hls4ml project.
 
         Args:
             directory: folder to be written; whole or not at all.
             force: replace an existing project.
+            extent: 'largest' writes, of a model with layers that stay in float, the largest part that is
+                firmware by itself; what enters and leaves it is in the notes, and in hgqify_part.json.
             options: changes to `ProjectOptions`: backend, io_type, part, clock_period, clock_uncertainty,
                 strategy, reuse_factor, parallelization_factor, project_name, layers.
 
@@ -97,18 +107,37 @@ class Result:
         """
         chosen = project_options(self.project, options)
         with atomic_directory(directory, force=force) as folder:
-            written = write_project(self.program, folder, chosen, aliases(self.report.conversion))
+            written, _ = self._write(folder, chosen, extent)
         return Written(path=Path(directory), notes=written.notes)
 
-    def save(self, directory: str | os.PathLike[str], *, force: bool = False, **options: Any) -> Written:
+    def _write(
+        self, folder: Path, options: ProjectOptions, extent: Extent | str
+    ) -> tuple[Written, Program | None]:
+        """Write the project; gives the part's program too where it is not all of it."""
+        names = aliases(self.report.conversion)
+        if as_extent(extent) is Extent.WHOLE or not self.program.kept:
+            return write_project(self.program, folder, options, names), None
+        found = largest_part(self.program, options, names)
+        return write_part(self.program, found, folder, options, names), found.program
+
+    def save(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        force: bool = False,
+        extent: Extent | str = Extent.WHOLE,
+        **options: Any,
+    ) -> Written:
         """Write model.keras, report.json, program.npz and the project hls/ into one folder.
 
-        The report tells the options the project was written with, and the notes.
+        The report tells the options the project was written with, and the notes. Of a model with layers that
+        stay in float there is no project, or with ``extent='largest'`` that of a part (and its integers in
+        part.npz).
 
         Args:
             directory: folder to be written; whole or not at all.
             force: replace an existing result.
-            options: as for `export`.
+            extent, options: as for `export`.
 
         Returns:
             As for `export`.
@@ -118,17 +147,40 @@ class Result:
         """
         chosen = project_options(self.project, options)
         with atomic_directory(directory, force=force, marker=REPORT_FILE) as folder:
-            names = aliases(self.report.conversion)
-            written = write_project(self.program, folder / PROJECT_FOLDER, chosen, names)
+            if self.program.kept and as_extent(extent) is Extent.WHOLE:
+                kept = ", ".join(map(str, self.program.kept))
+                notes: tuple[str, ...] = (
+                    f"no project was written: {kept} stay(s) in float; extent='largest' (--export-part "
+                    "largest) writes the largest part without",
+                )
+            else:
+                written, alone = self._write(folder / PROJECT_FOLDER, chosen, extent)
+                notes = written.notes
+                if alone is not None:
+                    to_npz(alone, folder / PART_FILE)
             self.model.save(folder / MODEL_FILE)
             to_npz(self.program, folder / PROGRAM_FILE)
             report = dataclasses.replace(
                 self.report,
                 settings={**self.report.settings, "project": chosen.to_dict()},
-                notes=(*self.report.notes, *written.notes),
+                notes=(*self.report.notes, *notes),
             )
             (folder / REPORT_FILE).write_text(report.to_json())
-        return Written(path=Path(directory), notes=written.notes)
+        return Written(path=Path(directory), notes=notes)
+
+
+def as_extent(value: Extent | str) -> Extent:
+    """What is to be written, from its name.
+
+    Raises:
+        ExportError: another name.
+    """
+    try:
+        return Extent(value)
+    except ValueError:
+        raise ExportError(
+            "there is no such extent", received=repr(value), remedy=f"use one of {', '.join(Extent)}"
+        ) from None
 
 
 def aliases(conversion: Iterable[Mapping[str, str]]) -> dict[str, tuple[str, ...]]:
@@ -140,7 +192,7 @@ def aliases(conversion: Iterable[Mapping[str, str]]) -> dict[str, tuple[str, ...
     return {
         entry["layer"]: tuple(entry["target"].split(", "))
         for entry in conversion
-        if entry["status"] in ("converted", "kept") and entry["target"]
+        if entry["status"] in ("converted", "kept", "kept float") and entry["target"]
     }
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -20,6 +20,7 @@ from hgqify.calibrate import (
     choose_by_loss,
     correct_bias,
     measure_sensitivity,
+    refuse_opaque,
     renewed,
 )
 from hgqify.calibrated import Calibrated, timed
@@ -32,6 +33,7 @@ from hgqify.convert import (
 )
 from hgqify.convert import convert as make_quantized
 from hgqify.convert.interface import choose_io_type
+from hgqify.data import Source
 from hgqify.equalizing import equalize
 from hgqify.errors import ModelLoadError, RuleError
 from hgqify.export import ProjectOptions
@@ -44,11 +46,12 @@ from hgqify.finetune import (
     TrainingBudget,
     finetune,
 )
+from hgqify.layers import copied
 from hgqify.opening import open_for
 from hgqify.overflow_choice import choose_overflow
 from hgqify.precision import lower
 from hgqify.progress import Progress, no_progress
-from hgqify.quality import scoring_outputs
+from hgqify.quality import refuse_unlike, scoring_outputs
 from hgqify.reporting import make_report
 from hgqify.result import Result
 from hgqify.settling import merged, settle
@@ -58,6 +61,7 @@ _CALIBRATION = {f.name for f in dataclasses.fields(CalibrateSettings)}
 _TRAINING = {f.name for f in dataclasses.fields(FinetuneSettings)}
 _PROJECT = {f.name for f in dataclasses.fields(ProjectOptions)}
 AUTO = "auto"
+_SAMPLES = 16  # that tell whether a layer in float does what it did
 
 
 def calibrated(
@@ -75,6 +79,7 @@ def calibrated(
     key: str | Sequence[str] | None = None,
     allow_pickle: bool = False,
     safe_mode: bool = True,
+    custom_objects: Mapping[str, Any] | None = None,
     progress: Progress = no_progress,
     **settings: Any,
 ) -> Calibrated:
@@ -83,7 +88,7 @@ def calibrated(
     Args:
         under_budget: the widths will be allocated: weights get their own, unless settings say otherwise.
         model, calib, labels, rules, seed, bits, finetune_steps, io_type, backend, key, allow_pickle,
-            safe_mode, progress, settings: as for `convert`.
+            safe_mode, custom_objects, progress, settings: as for `convert`.
 
     Raises:
         HgqifyError: what the user can mend: the model, the data, the settings.
@@ -99,15 +104,17 @@ def calibrated(
     keras.utils.set_random_seed(seed)
 
     with timed("convert", seconds):
-        source_model = open_model(model, safe_mode)
+        source_model = open_model(model, safe_mode, custom_objects)
         read = graph.read(source_model)
         conversion_settings = _with_io_type(conversion_settings, read, io_type)
         project = ProjectOptions(backend=backend, io_type=conversion_settings.io_type.value, **options)
-        conversion = make_quantized(read, conversion_settings, rules)
+        conversion = make_quantized(read, conversion_settings, rules, allow_code=not safe_mode)
         if under_budget:
             _refuse_under_budget(conversion, calibration_settings)
     settle_all = functools.partial(settle, proved=conversion.proved)
     source = open_for(source_model, calib, labels=labels, key=key, allow_pickle=allow_pickle)
+    if conversion.kept:
+        _check_kept(conversion, source_model, source, training=training.steps > 0, under_budget=under_budget)
     logits = scoring_outputs(conversion.logits, conversion.clone, source)
     equalized = None
     if calibration_settings.equalize:
@@ -227,7 +234,7 @@ def _concluded(
 
     def choose(entry: Entry) -> Result:
         """Another model that the training passed through; this one stays as it is."""
-        model = keras.models.clone_model(conversion.model)
+        model = keras.models.clone_model(conversion.model, clone_function=copied)
         model.set_weights(list(entry.weights))
         other = dataclasses.replace(state, conversion=dataclasses.replace(conversion, model=model))
         told = dataclasses.replace(trained, best_step=entry.step, loss=entry.loss, lost=None)
@@ -307,11 +314,31 @@ def _with_io_type(settings: ConvertSettings, read: graph.Graph, io_type: str) ->
     return dataclasses.replace(settings, io_type=io_type)
 
 
-def open_model(model: keras.Model | str | os.PathLike[str], safe_mode: bool) -> keras.Model:
+def _check_kept(
+    conversion: Conversion, model: keras.Model, source: Source, *, training: bool, under_budget: bool
+) -> None:
+    """What stays in float must do what it did, and, where anything is learned, let gradients through.
+
+    Raises:
+        UnsupportedLayerError: the clone gives other outputs than the model.
+        CalibrationError: see `calibrate.refuse_opaque`.
+    """
+    inputs = next(iter(source.batches(_SAMPLES, limit=_SAMPLES))).inputs
+    refuse_unlike(model, conversion, inputs)
+    if training or under_budget:
+        purpose = "an allocation under a budget" if under_budget else "fine-tuning"
+        refuse_opaque(conversion.clone, inputs, purpose=purpose)
+
+
+def open_model(
+    model: keras.Model | str | os.PathLike[str],
+    safe_mode: bool,
+    custom_objects: Mapping[str, Any] | None = None,
+) -> keras.Model:
     if isinstance(model, keras.Model):
         return model
     if isinstance(model, str | os.PathLike):
-        return graph.load_model(model, safe_mode=safe_mode)
+        return graph.load_model(model, safe_mode=safe_mode, custom_objects=custom_objects)
     raise ModelLoadError(
         "a Keras model or the path of one is needed", received=type(model).__name__, remedy="pass model.keras"
     )

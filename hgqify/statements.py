@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from hgqify import precision, reference
+from hgqify.cutting import program_inputs
 from hgqify.opening import open_for
 from hgqify.precision import FLOAT32_BITS, Certificate, Program, lower
 from hgqify.reference import OverflowStatement
@@ -55,7 +56,8 @@ def overflow_statement(
     if data is None:
         return reference.overflow_statement(program)
     source = open_for(model, data, key=key, allow_pickle=allow_pickle)
-    return reference.overflow_statement(program, (b.inputs for b in source.batches(_BATCH, limit=limit)))
+    batches = program_inputs(model, program, (b.inputs for b in source.batches(_BATCH, limit=limit)))
+    return reference.overflow_statement(program, batches)
 
 
 def _program(model: keras.Model | Program) -> Program:

@@ -104,9 +104,9 @@ def sweep(
         judged_on = open_for(
             quantized, validation, labels=validation_labels, key=key, allow_pickle=allow_pickle
         )
-    if exportable:
-        names = aliases(state.conversion.report.to_dict())
-        refuse_unprintable(lower(quantized), state.project, names)
+    program = lower(quantized)
+    if exportable and not program.kept:  # what keeps layers in float has no project of the whole
+        refuse_unprintable(program, state.project, aliases(state.conversion.report.to_dict()))
     return pareto.sweep(
         state,
         finished,

@@ -10,7 +10,7 @@ Corrections
     correct_bias -> BiasReport; equalize.choose_shifts (see `hgqify.equalizing`)
 Allocation under a budget of EBOPs
     measure_sensitivity -> Sensitivity; Allocator (Allocation, Share), Compensator,
-    samples_to_fit; renewed; assign_weights, nearest_codes
+    samples_to_fit; renewed; assign_weights, nearest_codes; refuse_opaque
 Quality
     layer_sqnr, sqnr
 """
@@ -21,6 +21,7 @@ from hgqify.calibrate.bias import BiasReport, correct_bias
 from hgqify.calibrate.calibrate import CalibrationReport, SiteReport, calibrate, renewed, settle
 from hgqify.calibrate.candidates import nearest_codes
 from hgqify.calibrate.compensate import Compensator, samples_to_fit
+from hgqify.calibrate.differentiable import refuse_opaque
 from hgqify.calibrate.fisher import Sensitivity, measure_sensitivity
 from hgqify.calibrate.float32 import Adjustment, excess_bits, fit_float32
 from hgqify.calibrate.placement import Bits, place_activation, place_bias, place_weight
@@ -61,6 +62,7 @@ __all__ = [
     "place_activation",
     "place_bias",
     "place_weight",
+    "refuse_opaque",
     "renewed",
     "samples_to_fit",
     "settle",

@@ -23,7 +23,7 @@ from hgqify.calibrate.candidates import DataCandidates
 from hgqify.calling import structured
 from hgqify.data import Source
 from hgqify.errors import CalibrationError
-from hgqify.layers import QLinear, quantized_layers
+from hgqify.layers import KeptFloat, QLinear, quantized_layers
 from hgqify.progress import Event, Progress, no_progress
 
 ops: Any = keras.ops
@@ -177,6 +177,8 @@ def _tapped(clone: keras.Model, names: set[str], batch: int) -> _Tapped:
 
 def _undrawn(layer: keras.layers.Layer) -> keras.layers.Layer:
     """A copy that starts with zeros: drawing weights compiles a program for every shape."""
+    if isinstance(layer, KeptFloat):
+        return layer.copy()
     config = layer.get_config()
     return type(layer).from_config(
         {key: "zeros" if key.endswith("_initializer") else value for key, value in config.items()}

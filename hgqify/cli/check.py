@@ -4,7 +4,16 @@ from pathlib import Path
 
 import click
 
-from hgqify.cli.options import csim_option, data_options, given, library, quiet_option, seed_option, single
+from hgqify.cli.options import (
+    csim_option,
+    data_options,
+    given,
+    library,
+    quiet_option,
+    seed_option,
+    single,
+    unsafe_option,
+)
 from hgqify.files import atomic_write, check_file_target
 from hgqify.progress import no_progress
 
@@ -33,6 +42,7 @@ _STDOUT = "-"
     help="Run Keras in float64: exact where sums are too wide for float32.",
 )
 @seed_option
+@unsafe_option
 @click.option(
     "--json",
     "json_target",
@@ -55,6 +65,7 @@ def check(
     csim: bool | None,
     float64: bool | None,
     seed: int | None,
+    unsafe: bool | None,
     json_target: str | None,
     quiet: bool,
 ) -> None:
@@ -84,6 +95,7 @@ def check(
             csim=csim,
             float64=float64,
             seed=seed,
+            safe_mode=False if unsafe else None,
             progress=no_progress if quiet else None,
         ),
     )

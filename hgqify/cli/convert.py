@@ -22,6 +22,7 @@ from hgqify.cli.options import (
     single,
     softmax_option,
     unsafe_option,
+    unsupported_option,
 )
 from hgqify.cli.output import show_result
 from hgqify.files import check_target
@@ -100,6 +101,14 @@ _correct_bias_option = click.option(
     "--correct-bias/--no-correct-bias",
     default=None,
     help="Let biases take back what rounding shifts on average. Default: off.",
+)
+
+
+_export_part_option = click.option(
+    "--export-part",
+    type=click.Choice(["largest"]),
+    help="Of a model with layers kept in float, write the largest part that is firmware by itself. Default: "
+    "no project of such a model.",
 )
 
 
@@ -227,6 +236,8 @@ def project_options(function: _F) -> _F:
 @_training_options
 @project_options
 @softmax_option
+@unsupported_option
+@_export_part_option
 @click.option(
     "--check/--no-check", "run_check", default=True, help="Compare all codes at the end. Default: on."
 )
@@ -257,6 +268,7 @@ def convert(
     check_samples: int,
     csim: bool | None,
     unsafe: bool | None,
+    export_part: str | None,
     quiet: bool,
     training_folder: Path | None,
     resume: bool | None,
@@ -291,13 +303,13 @@ def convert(
     result = hgqify.convert(
         model,
         calib,
-        exportable=True,
+        exportable=hgqify.Extent(export_part) if export_part == "largest" else True,
         **kept,
         progress=no_progress if quiet else TextProgress(),
         **given(key=single(key), allow_pickle=allow_pickle, safe_mode=False if unsafe else None),
         **asked,
     )
-    written = result.save(target, force=force)
+    written = result.save(target, force=force, **given(extent=export_part))
     interrupted = bool(result.report.finetune.get("interrupted"))
     if kept and training_folder is None and not interrupted:
         shutil.rmtree(training, ignore_errors=True)
@@ -315,6 +327,7 @@ def convert(
                 allow_pickle=allow_pickle,
                 csim=csim,
                 seed=asked.get("seed"),
+                safe_mode=False if unsafe else None,
                 progress=no_progress if quiet else None,
             ),
         )

@@ -6,16 +6,19 @@ from typing import Any
 
 import click
 
-from hgqify.cli.options import given, library, unsafe_option
+from hgqify.cli.options import given, library, unsafe_option, unsupported_option
 from hgqify.cli.output import table
 
 
 @click.command()
 @click.argument("model")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@unsupported_option
 @unsafe_option
 @click.pass_context
-def inspect(ctx: click.Context, *, model: str, as_json: bool, unsafe: bool | None) -> None:
+def inspect(
+    ctx: click.Context, *, model: str, as_json: bool, unsupported: str | None, unsafe: bool | None
+) -> None:
     """Say for every layer of MODEL whether it would be converted, and why not.
 
     Exit status 0: the model can be converted. 1: some layers are refused. 2: misuse.
@@ -24,8 +27,9 @@ def inspect(ctx: click.Context, *, model: str, as_json: bool, unsafe: bool | Non
     Examples:
       hgqify inspect fixtures/kws/model.keras
       hgqify inspect fixtures/mnist/model.keras --json
+      hgqify inspect fixtures/mnist/model.keras --unsupported keep
     """
-    report = library().inspect(model, **given(safe_mode=False if unsafe else None))
+    report = library().inspect(model, **given(safe_mode=False if unsafe else None, unsupported=unsupported))
     entries = report.entries
     refused = [entry for entry in entries if entry.status == "refused"]
     if as_json:

@@ -86,6 +86,13 @@ softmax_option = click.option(
     help="A softmax at the end: give logits instead (the order of classes is the same), convert, or refuse.",
 )
 
+unsupported_option = click.option(
+    "--unsupported",
+    type=click.Choice(["error", "keep"]),
+    help="Layers without a fixed-point form: refuse the model (the default), or keep them in float between "
+    "quantizers; the rest stays exact.",
+)
+
 compensate_option = click.option(
     "--compensate/--no-compensate",
     default=None,

@@ -23,4 +23,10 @@ def show_result(result: Any, target: Path, check: Any | None, notes: Sequence[st
     for note in notes:
         click.echo(f"note: {note}")
     click.echo(check.summary() if check is not None else "not checked (--no-check)")
-    click.echo(f"written to {target}/: model.keras, report.json, hls/")
+    click.echo(f"written to {target}/: {files_in(target)}")
+
+
+def files_in(target: Path) -> str:
+    """The files of a result by name, as far as there are any."""
+    names = ("model.keras", "report.json", "part.npz", "hls")
+    return ", ".join(f"{n}/" if (target / n).is_dir() else n for n in names if (target / n).exists())

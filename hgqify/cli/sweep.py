@@ -20,7 +20,9 @@ from hgqify.cli.options import (
     single,
     softmax_option,
     unsafe_option,
+    unsupported_option,
 )
+from hgqify.cli.output import files_in
 from hgqify.files import check_target
 from hgqify.progress import TextProgress, no_progress
 
@@ -65,6 +67,7 @@ from hgqify.progress import TextProgress, no_progress
 @width_options
 @project_options
 @softmax_option
+@unsupported_option
 @seed_option
 @unsafe_option
 @quiet_option
@@ -117,4 +120,4 @@ def sweep(
         written = found.result().save(save_chosen, force=force)
         for note in written.notes:
             click.echo(f"note: {note}")
-        click.echo(f"chosen point written to {save_chosen}/: model.keras, report.json, hls/")
+        click.echo(f"chosen point written to {save_chosen}/: {files_in(save_chosen)}")

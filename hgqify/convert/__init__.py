@@ -3,7 +3,8 @@
 Stages
     plan (report only), convert -> Conversion (model, clone, probe, sites, report)
 Settings
-    ConvertSettings, Granularity, IOType, OverflowPolicy, SoftmaxPolicy, Rule, with_uniform_bits
+    ConvertSettings, Granularity, IOType, OverflowPolicy, SoftmaxPolicy, UnsupportedPolicy, Rule,
+    with_uniform_bits
 Report
     ConversionReport, LayerEntry, Status
 Extension
@@ -14,7 +15,14 @@ from hgqify.convert.converter import Conversion, Site, convert, default_registry
 from hgqify.convert.registry import Converter, Registry
 from hgqify.convert.report import ConversionReport, LayerEntry, Status
 from hgqify.convert.rules import Rule, Target
-from hgqify.convert.settings import ConvertSettings, Granularity, IOType, OverflowPolicy, SoftmaxPolicy
+from hgqify.convert.settings import (
+    ConvertSettings,
+    Granularity,
+    IOType,
+    OverflowPolicy,
+    SoftmaxPolicy,
+    UnsupportedPolicy,
+)
 from hgqify.convert.slots import Slots
 from hgqify.convert.uniform import with_uniform_bits
 
@@ -34,6 +42,7 @@ __all__ = [
     "SoftmaxPolicy",
     "Status",
     "Target",
+    "UnsupportedPolicy",
     "convert",
     "default_registry",
     "plan",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import keras
 
-from hgqify.convert import elementwise, embedding, linear, recurrent, reductions, refusals, structure
+from hgqify.convert import elementwise, embedding, keep, linear, recurrent, reductions, refusals, structure
 from hgqify.convert.describe import describe
 from hgqify.convert.edges import INPUT, Edges, quantize_edges
 from hgqify.convert.lower_normalization import LowerNormalization
@@ -16,7 +16,7 @@ from hgqify.convert.lower_softmax import LowerSoftmax
 from hgqify.convert.registry import Registry
 from hgqify.convert.report import ConversionReport
 from hgqify.convert.rules import Rule, Target, resolve
-from hgqify.convert.settings import ConvertSettings, OverflowPolicy, SoftmaxPolicy
+from hgqify.convert.settings import ConvertSettings, OverflowPolicy, SoftmaxPolicy, UnsupportedPolicy
 from hgqify.convert.slots import Slots
 from hgqify.errors import UnsupportedLayerError
 from hgqify.graph import (
@@ -29,7 +29,10 @@ from hgqify.graph import (
     layer_key,
     layer_name,
 )
+from hgqify.graph.model import SELECT
 from hgqify.layers import QBatchNormalization, QLayer, quantized_layers
+
+_BY_RULE = "a rule says so"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +67,7 @@ class Conversion:
         auto: those whose quantizers may be proved where that is cheaper (`OverflowPolicy.AUTO`).
         names: Keras name of the layer in `model` and `clone`, by `graph.layer_key` of its nodes.
         probe_names: the same in `probe`.
+        kept: by Keras name of the layers that stay in float: why.
     """
 
     model: keras.Model
@@ -77,6 +81,7 @@ class Conversion:
     auto: frozenset[str] = frozenset()
     names: Mapping[str, str] = field(default_factory=dict)
     probe_names: Mapping[str, str] = field(default_factory=dict)
+    kept: Mapping[str, str] = field(default_factory=dict)
 
     def with_graph(self, graph: Graph) -> Conversion:
         """The same conversion of a graph that differs in its weights only; all its models get them."""
@@ -106,12 +111,13 @@ def plan(
     rules: Sequence[Rule] = (),
     *,
     registry: Registry | None = None,
+    allow_code: bool = False,
 ) -> ConversionReport:
     """What a conversion would do to every layer, without doing it.
 
     Args:
         graph: a model as `graph.read` gives it.
-        settings, rules, registry: as for `convert`.
+        settings, rules, registry, allow_code: as for `convert`.
 
     Returns:
         The report; refused layers are entries in it, not errors.
@@ -119,7 +125,7 @@ def plan(
     Raises:
         RuleError: a rule that matches nothing.
     """
-    return _Planner(graph, settings, rules, registry).report
+    return _Planner(graph, settings, rules, registry, allow_code).report
 
 
 def convert(
@@ -128,6 +134,7 @@ def convert(
     rules: Sequence[Rule] = (),
     *,
     registry: Registry | None = None,
+    allow_code: bool = False,
 ) -> Conversion:
     """Make the quantized model of a graph, with the graph's float weights.
 
@@ -136,12 +143,13 @@ def convert(
         settings: what to aim at; None for the defaults.
         rules: exceptions for some layers; the first that matches a layer wins.
         registry: converters by kind; None for `default_registry`.
+        allow_code: layers that are Python code (Lambda) may be kept in float.
 
     Raises:
         UnsupportedLayerError: lists every refused layer with its remedy.
         RuleError: a rule that matches nothing, or settings that contradict each other.
     """
-    planner = _Planner(graph, settings, rules, registry)
+    planner = _Planner(graph, settings, rules, registry, allow_code)
     planner.report.raise_refused()
     model = planner.build(quantize=True)
     tensors, sites = planner.sites(model)
@@ -159,6 +167,7 @@ def convert(
         auto=planner.layers_with(OverflowPolicy.AUTO),
         names=planner.names,
         probe_names=probe_names,
+        kept={planner.names[name]: reason for name, reason in planner.kept.items()},
     )
 
 
@@ -171,6 +180,7 @@ class _Planner:
         settings: ConvertSettings | None,
         rules: Sequence[Rule],
         registry: Registry | None,
+        allow_code: bool,
     ) -> None:
         self.settings = ConvertSettings() if settings is None else settings
         self.registry = default_registry() if registry is None else registry
@@ -179,33 +189,66 @@ class _Planner:
         lowered = LowerSoftmax(final=policy is not SoftmaxPolicy.REFUSE)(canonical)
         normal = LowerNormalization()(lowered.graph)
         self.graph, events = normal.graph, (*events, *lowered.events, *normal.events)
-        self.edges: Edges = quantize_edges(self.graph)
-        self.targets: Mapping[str, Target] = resolve(self.edges.graph.nodes, rules, self.settings)
-        self.names: dict[str, str] = {}
-        self.refusals: dict[str, UnsupportedLayerError] = {}
-        for node in self.edges.graph:
-            if node.kind != INPUT:
-                self._try(node)
+        self.kept: dict[str, str] = {}
+        self._unkept: dict[str, UnsupportedLayerError] = {}
+        self._look(rules)
+        if self._keep(allow_code):
+            self._look(rules)
         self.report = describe(
             graph,
             self.edges,
             events,
             self.refusals,
-            self.targets,
+            self.kept,
             {n.name: layer_name(n) for n in self.edges.graph},
         )
         removed = {event.layer for event in events if event.pass_name == "strip-output-softmax"}
         self.logits = tuple(any(path in removed for path in graph[name].origin) for name in graph.outputs)
 
-    def _try(self, node: Node) -> None:
-        try:
-            self._layer(node, quantize=True)
-        except UnsupportedLayerError as error:
-            self.refusals[node.name] = error
+    def _look(self, rules: Sequence[Rule]) -> None:
+        """Place the quantizers around what is kept, and see which nodes have no quantized layer."""
+        self.edges: Edges = quantize_edges(self.graph, self.kept)
+        self.targets: Mapping[str, Target] = resolve(self.edges.graph.nodes, rules, self.settings)
+        self.names: dict[str, str] = {}
+        self.refusals: dict[str, UnsupportedLayerError] = {}
+        for node in self.edges.graph:
+            if node.kind == INPUT or (node.kind == SELECT and node.inputs[0] in self.kept):
+                continue
+            try:
+                self._layer(node, quantize=True)
+            except UnsupportedLayerError as error:
+                self.refusals[node.name] = error
+
+    def _keep(self, allow_code: bool) -> bool:
+        """Decide what stays in float; False if nothing does."""
+        wanted = {
+            node.name: _BY_RULE
+            for node in self.graph
+            if self.targets[node.name].keep_float and keep.is_kept_by_rule(node)
+        }
+        if self.settings.unsupported is UnsupportedPolicy.KEEP:
+            wanted |= {
+                name: _reason(error)
+                for name, error in self.refusals.items()
+                if name in self.graph.by_name and self.graph[name].kind != SELECT
+            }
+        for name, reason in wanted.items():
+            error = keep.why_not(self.graph[name], allow_code=allow_code)
+            if error is None:
+                self.kept[name] = reason
+            else:
+                self._unkept[name] = error
+        self.kept |= dict.fromkeys(keep.between(self.graph, self.kept), keep.BETWEEN)
+        return bool(wanted)
 
     def _layer(self, node: Node, *, quantize: bool) -> keras.layers.Layer:
+        name = node.layer or layer_name(node)
+        if node.name in self._unkept:
+            raise self._unkept[node.name]
+        if node.name in self.kept:
+            return keep.kept_layer(self.graph[node.name], name)
         slots = Slots(
-            name=node.layer or layer_name(node),
+            name=name,
             target=self.targets[node.name],
             quantize=quantize,
             input_shape=self.edges.graph[node.inputs[0]].shape,
@@ -244,7 +287,9 @@ class _Planner:
         return frozenset(
             self.names[layer_key(node)]
             for node in self.edges.graph
-            if node.kind != INPUT and self.targets[node.name].overflow is policy
+            if node.kind not in (INPUT, SELECT)
+            and node.name not in self.kept
+            and self.targets[node.name].overflow is policy
         )
 
     def sites(self, model: keras.Model) -> tuple[list[str], tuple[Site, ...]]:
@@ -252,7 +297,7 @@ class _Planner:
         tensors: dict[str, int] = {}
         seen: dict[tuple[str, int | str], list[int]] = {}
         for node in self.edges.graph:
-            if node.kind == INPUT:
+            if node.kind in (INPUT, SELECT):
                 continue
             name = self.names[layer_key(node)]
             layer = model.get_layer(name)
@@ -269,6 +314,10 @@ class _Planner:
             Site(layer=name, slot=slot, tensors=tuple(dict.fromkeys(positions)))
             for (name, slot), positions in seen.items()
         )
+
+
+def _reason(error: UnsupportedLayerError) -> str:
+    return f"{error.what} ({error.received})" if error.received is not None else str(error.what)
 
 
 def _assign(layer: keras.layers.Layer, node: Node) -> None:

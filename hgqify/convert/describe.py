@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from hgqify.convert.edges import INPUT, Edges
 from hgqify.convert.report import ConversionReport, LayerEntry, Status, merge
-from hgqify.convert.rules import Target
 from hgqify.convert.structure import QUANTIZE, STRUCTURAL
 from hgqify.errors import UnsupportedLayerError
 from hgqify.graph import Event, Graph, Node
+from hgqify.graph.model import SELECT
 
 _GONE = {"removed": Status.REMOVED, "folded": Status.FOLDED}
 
@@ -19,7 +19,7 @@ def describe(
     edges: Edges,
     events: Sequence[Event],
     refusals: Mapping[str, UnsupportedLayerError],
-    targets: Mapping[str, Target],
+    kept: Mapping[str, str],
     layers: Mapping[str, str],
 ) -> ConversionReport:
     """The report of a conversion.
@@ -29,7 +29,7 @@ def describe(
         edges: the canonical graph with quantized edges.
         events: what passes did.
         refusals: by name of the node (in `edges.graph`) that has no quantized layer.
-        targets: by node name.
+        kept: by name of the node that stays in float: why.
         layers: Keras layer name by node name.
     """
     heirs: dict[str, list[Node]] = {}
@@ -40,7 +40,7 @@ def describe(
     for node in original:
         path = node.origin[0]
         said = [event for event in events if event.layer == path]
-        entries.append(_entry(node, heirs.get(path, []), said, refusals, targets, layers))
+        entries.append(_entry(node, heirs.get(path, []), said, refusals, kept, layers))
     return merge(entries)
 
 
@@ -49,7 +49,7 @@ def _entry(
     heirs: Sequence[Node],
     events: Sequence[Event],
     refusals: Mapping[str, UnsupportedLayerError],
-    targets: Mapping[str, Target],
+    kept: Mapping[str, str],
     layers: Mapping[str, str],
 ) -> LayerEntry:
     path, kind = node.origin[0], node.kind
@@ -66,7 +66,7 @@ def _entry(
             )
     gone = [_GONE[event.action] for event in events if event.action in _GONE]
     own = [heir for heir in heirs if heir.origin[0] == path]
-    names = ", ".join(dict.fromkeys(layers[heir.name] for heir in heirs if heir.kind != INPUT))
+    names = ", ".join(dict.fromkeys(layers[heir.name] for heir in heirs if heir.kind not in (INPUT, SELECT)))
     if gone and (Status.FOLDED in gone or not own):
         return LayerEntry(layer=path, kind=kind, status=gone[-1], reason="; ".join(reasons), target=names)
     # Of layers folded into one, the first gave it its name; the others of its kind stand for it as well.
@@ -77,9 +77,11 @@ def _entry(
     status = Status.CONVERTED
     if kind == INPUT:
         reasons.append("quantized, saturating")
-    elif all(targets[heir.name].keep_float for heir in own):
-        status = Status.KEPT
-        reasons.append("a rule keeps it float: the model cannot be exported")
+    elif floating := [heir for heir in own if heir.name in kept]:
+        status = Status.FLOAT
+        parts = [heir for heir in own if heir.name not in kept and heir.kind not in (QUANTIZE, SELECT)]
+        which = f"{', '.join(layers[heir.name] for heir in floating)}: " if parts else ""
+        reasons.append(f"{which}{'; '.join(dict.fromkeys(kept[heir.name] for heir in floating))}")
     elif all(heir.kind in STRUCTURAL or heir.kind == QUANTIZE for heir in own):
         status = Status.KEPT
         reasons.append("moves values only")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import keras
 
-from hgqify.convert.structure import QUANTIZE, STRUCTURAL
+from hgqify.convert.structure import ENTRY, EXIT, INPUT_ROLE, OUTPUT_ROLE, QUANTIZE, STRUCTURAL
 from hgqify.graph import Graph, Node
+from hgqify.graph.model import SELECT
 
 INPUT = "InputLayer"
 
@@ -17,8 +19,8 @@ class Edges:
     """A graph whose inputs and outputs are quantized.
 
     Attributes:
-        graph: with a 'Quantize' node behind every input, and one before every output whose producer
-            cannot carry an output quantizer itself.
+        graph: with a 'Quantize' node behind every input, one before every output whose producer
+            cannot carry an output quantizer itself, and one before and behind what stays in float.
         own_output: names of nodes that carry the quantizer of a model output.
         tensor: for every node, the node of the original graph that gives its float value.
     """
@@ -35,36 +37,60 @@ class Edges:
         return node.kind == QUANTIZE
 
 
-def quantize_edges(graph: Graph) -> Edges:
-    """Insert quantizers at the model's edges.
+def quantize_edges(graph: Graph, kept: Collection[str] = ()) -> Edges:
+    """Insert quantizers at the edges of what is fixed point.
 
     A producer carries the output quantizer itself (`oq`) only if it computes (no moved values, no
     input), is called once, and nothing else reads or returns its tensor: hardware gives one tensor one
     type, and the type a consumer needs is not the one an output needs.
+
+    A tensor that a float layer reads gets a quantizer for that (as a model output does), one that a float
+    layer gives (as a model input does). What float layers hand to each other, and read of model inputs,
+    stays as it is.
+
+    Args:
+        graph: canonical.
+        kept: names of nodes that stay in float.
     """
+    real = _real(graph, kept)
     inside: dict[str, str] = {}
+    left: dict[str, str] = {}
     nodes: list[Node] = []
     tensor: dict[str, str] = {}
+
+    def quantized(node: Node, role: str, label: str, origin: str) -> str:
+        quantizer = _quantizer(node, role, _free(f"{origin}_{label}", graph, tensor))
+        nodes.append(quantizer)
+        tensor[quantizer.name] = origin
+        return quantizer.name
+
     for node in graph:
         tensor[node.name] = node.name
-        nodes.append(node.with_(inputs=tuple(inside.get(name, name) for name in node.inputs)))
-        if node.kind == INPUT and not _is_index(graph, node):
-            quantizer = _quantizer(node, "input", _free(f"{node.name}_quantize", graph, tensor))
-            nodes.append(quantizer)
-            inside[node.name] = quantizer.name
-            tensor[quantizer.name] = node.name
+        if node.name in kept:
+            for name in node.inputs:
+                if name not in real and name not in left:
+                    source = graph[name].with_(name=inside.get(name, name))
+                    left[name] = quantized(source, EXIT, "exit", name)
+            # Its arguments, if it takes any, and its weights are its own from here on.
+            inputs = tuple(left.get(name, name) for name in node.inputs)
+            nodes.append(node.with_(inputs=inputs, call=None, shared=None))
+        else:
+            select = node.kind == SELECT and node.name in real
+            inputs = tuple(name if select else inside.get(name, name) for name in node.inputs)
+            nodes.append(node.with_(inputs=inputs))
+        if node.name in real and node.outputs == 1 and _needs_entry(graph, node, kept):
+            role = INPUT_ROLE if node.kind == INPUT else ENTRY
+            inside[node.name] = quantized(node, role, "quantize", node.name)
     outputs = list(graph.outputs)
-    own = {name for name in outputs if _can_carry(graph, name)}
+    own = {name for name in outputs if name not in real and _can_carry(graph, name)}
     outside: list[str] = []
     for name in outputs:
         if name in own:
             outside.append(name)
             continue
-        source = graph[name].with_(name=inside.get(name, name))
-        quantizer = _quantizer(source, "output", _free(f"{name}_output", graph, tensor))
-        nodes.append(quantizer)
-        tensor[quantizer.name] = name
-        outside.append(quantizer.name)
+        direct = name in real and graph[name].kind != INPUT
+        source = graph[name].with_(name=name if direct else inside.get(name, name))
+        outside.append(quantized(source, OUTPUT_ROLE, "output", name))
     result = Graph(
         nodes=tuple(nodes),
         input_structure=graph.input_structure,
@@ -73,6 +99,24 @@ def quantize_edges(graph: Graph) -> Edges:
     )
     result.validate()
     return Edges(graph=result, own_output=frozenset(own), tensor=tensor)
+
+
+def _real(graph: Graph, kept: Collection[str]) -> frozenset[str]:
+    """Names of the nodes that give real numbers: model inputs, layers in float, and their outputs."""
+    found = {node.name for node in graph if node.kind == INPUT or node.name in kept}
+    found |= {node.name for node in graph if node.kind == SELECT and node.inputs[0] in found}
+    return frozenset(found)
+
+
+def _needs_entry(graph: Graph, node: Node, kept: Collection[str]) -> bool:
+    """Whether something exact reads a node that gives real numbers, or, of a model input, returns it."""
+    readers = [reader for reader in graph.consumers(node.name) if reader.name not in kept]
+    if node.kind != INPUT:
+        return bool(readers)
+    if not kept:
+        return not _is_index(graph, node)
+    returned = node.name in graph.outputs
+    return (bool(readers) or returned) and (returned or any(r.kind != "Embedding" for r in readers))
 
 
 def _is_index(graph: Graph, node: Node) -> bool:

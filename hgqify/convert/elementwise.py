@@ -106,7 +106,7 @@ def _window_size(node: Node, slots: Slots) -> int:
 def reciprocal_bits(slots: Slots, width: int, count: int) -> int:
     """Bits of 1/count such that sum times reciprocal stays within a float32 significand; all of them in a
     layer that is to equal its float origin."""
-    if not slots.quantize or slots.target.keep_float:
+    if not slots.quantize:
         return WIDTH_LIMIT
     return max(1, min(_RECIPROCAL_BITS, WIDTH_LIMIT - width - (count - 1).bit_length()))
 

@@ -16,6 +16,7 @@ class Status(enum.StrEnum):
     KEPT = "kept"
     REMOVED = "removed"
     FOLDED = "folded"
+    FLOAT = "kept float"
     REFUSED = "refused"
 
 
@@ -66,6 +67,8 @@ class ConversionReport:
             return
         lines = [f"  {e.layer} ({e.kind}): {e.reason}. {_sentence(e.remedy)}".rstrip() for e in refused]
         count = "1 layer" if len(refused) == 1 else f"{len(refused)} layers"
+        them = "it" if len(refused) == 1 else "them"
+        lines.append(f"Or keep {them} in float: unsupported='keep' (--unsupported keep)")
         raise UnsupportedLayerError(f"{count} cannot be converted:\n" + "\n".join(lines))
 
     def to_dict(self) -> list[dict[str, str]]:

@@ -36,6 +36,13 @@ class SoftmaxPolicy(enum.StrEnum):
     REFUSE = "refuse"
 
 
+class UnsupportedPolicy(enum.StrEnum):
+    """What to do with layers that have no fixed-point form: refuse the model, or keep them in float."""
+
+    ERROR = "error"
+    KEEP = "keep"
+
+
 class OverflowPolicy(enum.StrEnum):
     """What activations inside the model do beyond their range; names in any case.
 
@@ -135,6 +142,8 @@ class ConvertSettings:
         rounding: of activations.
         io_type: how the firmware passes tensors.
         softmax: what happens to a softmax at the end of the model.
+        unsupported: what happens to layers without a fixed-point form. Kept ones read and give numbers on
+            the grids of quantizers; what lies between them is exact.
 
     Raises:
         RuleError: an impossible value or combination.
@@ -153,6 +162,7 @@ class ConvertSettings:
     rounding: Rounding = Rounding.RND
     io_type: IOType = IOType.PARALLEL
     softmax: SoftmaxPolicy = SoftmaxPolicy.LOGITS
+    unsupported: UnsupportedPolicy = UnsupportedPolicy.ERROR
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -163,6 +173,7 @@ class ConvertSettings:
             object.__setattr__(self, name, as_choice(Granularity, getattr(self, name), name))
         object.__setattr__(self, "io_type", as_choice(IOType, self.io_type, "io_type"))
         object.__setattr__(self, "softmax", as_choice(SoftmaxPolicy, self.softmax, "softmax"))
+        object.__setattr__(self, "unsupported", as_choice(UnsupportedPolicy, self.unsupported, "unsupported"))
         check_modes(self)
         check_stream(self.io_type, self.activation_granularity, "activation_granularity")
 

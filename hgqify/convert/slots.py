@@ -144,7 +144,7 @@ class Slots:
         )
 
     def _config(self, place: Place, *, q_type: QType, **options: Any) -> QuantizerConfig:
-        if not self.quantize or self.target.keep_float:
+        if not self.quantize:
             q_type = QType.DUMMY
         # Weights round to the nearest code: their rounding costs nothing in hardware.
         rounding = self.target.rounding if place is Place.DATALANE else Rounding.RND

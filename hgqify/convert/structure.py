@@ -11,7 +11,10 @@ from hgqify.graph import Node, float_factory
 from hgqify.layers import Quantize
 
 QUANTIZE = "Quantize"
-"""Kind of the nodes that conversion itself adds at model inputs and outputs."""
+"""Kind of the nodes that conversion itself adds at model inputs and outputs, and around what stays float."""
+
+INPUT_ROLE, OUTPUT_ROLE, ENTRY, EXIT = "input", "output", "entry", "exit"
+"""What such a node is for: a model's input or output; what comes from a float layer, or goes to one."""
 
 STRUCTURAL = frozenset(
     {
@@ -44,5 +47,6 @@ def _keep(node: Node, slots: Slots) -> keras.layers.Layer:
 
 
 def _quantize(node: Node, slots: Slots) -> keras.layers.Layer:
-    conf = slots.model_output() if node.config["role"] == "output" else slots.model_input()
+    leaves = node.config["role"] in (OUTPUT_ROLE, EXIT)
+    conf = slots.model_output() if leaves else slots.model_input()
     return Quantize(**slots.common, iq_conf=conf)

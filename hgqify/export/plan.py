@@ -81,7 +81,17 @@ def prepare(program: Program) -> Program:
 
     Args:
         program: annotated fixed program.
+
+    Raises:
+        ExportError: layers of the model stay in float.
     """
+    if program.kept:
+        raise ExportError(
+            "layers that stay in float cannot be written as firmware",
+            where=program.name,
+            received=", ".join(map(str, program.kept)),
+            remedy="write the largest part between them: extent='largest' (--export-part largest)",
+        )
     return trim(hoist_quantizers(expand(program)))
 
 

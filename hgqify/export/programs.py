@@ -57,7 +57,11 @@ def _parts(program: Program) -> Iterator[tuple[str, str, dict[str, _Fact]]]:
     for node in program.nodes:
         yield node.layer, node.name, _facts(node, called)
     outputs = ", ".join(called.get(name, name) for name in program.outputs)
-    yield "", program.name, {"program": program.name, "inputs": str(len(called)), "outputs": outputs}
+    whole: dict[str, _Fact] = {"program": program.name, "inputs": str(len(called)), "outputs": outputs}
+    for kept in program.kept:
+        reads, gives = (", ".join(called.get(n, n) for n in names) for names in (kept.reads, kept.gives))
+        whole[f"kept {kept.layer}"] = f"{kept.kind} of {reads} to {gives}"
+    yield "", program.name, whole
 
 
 def _facts(node: Node, called: Mapping[str, str]) -> dict[str, _Fact]:

@@ -26,7 +26,7 @@ from hgqify.finetune.settings import FinetuneSettings
 from hgqify.finetune.storage import numbered, taken
 from hgqify.finetune.task import with_features
 from hgqify.finetune.twin import make_twin
-from hgqify.layers import quantized_layers, total_ebops
+from hgqify.layers import copied, quantized_layers, total_ebops
 
 END_RATE = 0.1
 """Where the learning rate of one stage ends and that of the next begins, as a part of the first."""
@@ -94,7 +94,7 @@ class WeightStage:
         self._start = values_of(self.model.variables)
         if self.placement.distribution is not None:
             with self.placement.scope():
-                self._trained = keras.models.clone_model(self.model)
+                self._trained = keras.models.clone_model(self.model, clone_function=copied)
             restore(self._trained.variables, self._start)
         with frozen_widths(self._trained):
             with self.placement.scope():

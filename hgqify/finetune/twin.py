@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from hgqify.finetune.freeze import Clip
-from hgqify.layers import QLayer, QLinear, quantized_layers
+from hgqify.layers import KeptFloat, QLayer, QLinear, quantized_layers
 from hgqify.quantizers import Place, QType, QuantizerConfig
 
 _DITHER = 0.45
@@ -63,6 +63,9 @@ def make_twin(
         model, clone_function=lambda layer: _twin_layer(layer, limits, stochastic_rounding)
     )
     rng = np.random.default_rng((seed, 2))
+    for layer in model.layers:
+        if isinstance(layer, KeptFloat):
+            copy_variables(layer.variables, twin.get_layer(layer.name).variables)
     for layer in quantized_layers(model):
         other = twin.get_layer(layer.name)
         if layer.name not in limits:
@@ -82,6 +85,8 @@ def make_twin(
 def _twin_layer(
     layer: keras.layers.Layer, limits: Mapping[str, Limits], stochastic_rounding: bool
 ) -> keras.layers.Layer:
+    if isinstance(layer, KeptFloat):
+        return layer.copy()
     config = layer.get_config()
     if isinstance(layer, QLayer):
         chosen = limits.get(layer.name)

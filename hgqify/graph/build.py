@@ -37,12 +37,15 @@ def float_factory(node: Node) -> keras.layers.Layer:
     source: Any = node.source or getattr(keras.layers, node.kind)
     config = dict(node.config)
     if issubclass(source, keras.layers.Layer):
-        config["dtype"] = "float32"
+        config.setdefault("dtype", "float32")
         if node.weights:
             # They are assigned anyway; random initial values would cost a compilation per shape.
             arguments = inspect.signature(source).parameters
             config |= {key: "zeros" for key in arguments if key.endswith("_initializer")}
-    return source.from_config({**config, "name": layer_name(node)})
+    config["name"] = layer_name(node)
+    if source is keras.layers.Lambda:  # its function was in memory when the graph was read
+        return source.from_config(config, safe_mode=False)
+    return source.from_config(config)
 
 
 def assign_weights(layer: keras.layers.Layer, node: Node) -> None:

@@ -103,7 +103,11 @@ def config_of(operation: keras.Operation, name: str) -> dict[str, Any]:
             received=type(operation).__name__,
             remedy="give it a get_config() that returns its constructor's arguments",
         ) from error
-    return cleaned(config)
+    found = cleaned(config)
+    kept = getattr(operation, "compute_dtype", None)
+    if isinstance(operation, keras.layers.Layer) and kept and not keras.backend.is_float_dtype(kept):
+        found["dtype"] = kept  # an index is no number
+    return found
 
 
 def cleaned(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -174,8 +174,9 @@ def _refuse_unknown_classes(path: Path, config: Any, custom_objects: Mapping[str
             "the model uses classes that are not part of Keras",
             where=str(path),
             received=", ".join(sorted(unknown)),
-            remedy="import the code that registers them (@keras.saving.register_keras_serializable) and "
-            "load from Python, or rebuild the model from Keras layers",
+            remedy="from Python, import the code that registers them "
+            "(@keras.saving.register_keras_serializable) or pass custom_objects={name: class}; or rebuild "
+            "the model from Keras layers",
         )
 
 

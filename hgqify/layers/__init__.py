@@ -17,7 +17,8 @@ Made of several layers, as functions of tensors: softmax, multi_head_attention, 
 Other names: QMaxPool1D and the like for QMaxPooling1D, QUnaryFunctionLUT for QActivation
 Defaults: LayerConfigScope
 Counting: total_ebops, ebops_breakdown (LayerEbops), span, EbopsPenalty
-Whole models: quantized_layers, refresh
+Whole models: quantized_layers, refresh, copied
+What stays in float: KeptFloat
 Shared definitions: Activation, ActivationKind, PiecewiseLinear, get_activation, reciprocal,
     reciprocal_values, window_padding, window_counts
 """
@@ -47,6 +48,7 @@ from hgqify.layers.einsum_dense import QEinsumDense
 from hgqify.layers.embedding import QEmbedding
 from hgqify.layers.functions import exp_of_negative, inverse_sqrt, reciprocal_from_one
 from hgqify.layers.fused_batchnorm import QBatchNormDense, QEinsumDenseBatchnorm
+from hgqify.layers.kept import KeptFloat, copied
 from hgqify.layers.linear import QLinear
 from hgqify.layers.masking import QMask
 from hgqify.layers.max_pooling import (
@@ -88,6 +90,7 @@ __all__ = [
     "Activation",
     "ActivationKind",
     "EbopsPenalty",
+    "KeptFloat",
     "LayerConfig",
     "LayerConfigScope",
     "LayerEbops",
@@ -147,6 +150,7 @@ __all__ = [
     "QSum",
     "QUnaryFunctionLUT",
     "Quantize",
+    "copied",
     "ebops_breakdown",
     "exp_of_negative",
     "get_activation",

@@ -2,6 +2,8 @@
 
 Program
     ops, Program, Node, TensorInfo; to_npz, from_npz
+Where layers stay in float
+    Kept, exact_parts, self_contained, Part
 From Keras, and back
     lower, trace, default_registry, Registry, LayerLowering; widen
 What tensors can hold, and what consumers see of them
@@ -21,7 +23,8 @@ from hgqify.precision.lower import default_registry, lower, trace
 from hgqify.precision.lowering import LayerLowering, Registry
 from hgqify.precision.minimal import NodeFormats, formats
 from hgqify.precision.overflow import OverflowProof, needed_bits, prove_overflow
-from hgqify.precision.program import Node, Program, TensorInfo
+from hgqify.precision.parts import Part, exact_parts, self_contained
+from hgqify.precision.program import Kept, Node, Program, TensorInfo
 from hgqify.precision.request import Request
 from hgqify.precision.serialize import from_npz, to_npz
 from hgqify.precision.widen import widen
@@ -31,10 +34,12 @@ __all__ = [
     "FLOAT64_BITS",
     "Certificate",
     "Entry",
+    "Kept",
     "LayerLowering",
     "Node",
     "NodeFormats",
     "OverflowProof",
+    "Part",
     "Program",
     "Registry",
     "Request",
@@ -43,6 +48,7 @@ __all__ = [
     "certify",
     "count_ebops",
     "default_registry",
+    "exact_parts",
     "formats",
     "from_npz",
     "infer",
@@ -51,6 +57,7 @@ __all__ = [
     "ops",
     "prove_overflow",
     "requests",
+    "self_contained",
     "to_npz",
     "total_ebops",
     "trace",

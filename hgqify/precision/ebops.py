@@ -26,10 +26,20 @@ def count(program: Program) -> dict[str, int]:
         PrecisionError: the program is not annotated.
     """
     result: dict[str, int] = {}
-    for node in program.nodes:
-        if isinstance(node.op, (ops.Dense, ops.Conv, ops.ScaleShift, ops.Multiply, ops.Matmul)):
-            result[node.layer] = result.get(node.layer, 0) + _count(program, node)
+    for name, ebops in count_by_node(program).items():
+        layer = program.by_name[name].layer
+        result[layer] = result.get(layer, 0) + ebops
     return result
+
+
+def count_by_node(program: Program) -> dict[str, int]:
+    """Exact EBOPs of every node that multiplies.
+
+    Raises:
+        PrecisionError: the program is not annotated.
+    """
+    kinds = (ops.Dense, ops.Conv, ops.ScaleShift, ops.Multiply, ops.Matmul)
+    return {node.name: _count(program, node) for node in program.nodes if isinstance(node.op, kinds)}
 
 
 def total(program: Program) -> int:

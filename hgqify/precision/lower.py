@@ -6,8 +6,9 @@ import keras
 
 from hgqify.errors import HgqifyError, PrecisionError, UnsupportedLayerError
 from hgqify.graph import read
-from hgqify.graph.model import INPUT
+from hgqify.graph.model import INPUT, SELECT
 from hgqify.graph.model import Node as GraphNode
+from hgqify.layers import KeptFloat
 from hgqify.precision import (
     lower_einsum,
     lower_einsum_dense,
@@ -49,7 +50,8 @@ def lower(model: keras.Model, registry: Registry | None = None) -> Program:
     quantizers give, and shared layers give nodes for each call. The program carries bounds.
 
     Args:
-        model: Sequential or Functional, of quantized layers and layers that only move values.
+        model: Sequential or Functional, of quantized layers, layers that only move values, and such as stay
+            in float (`hgqify.layers.KeptFloat`), at which the program is cut.
         registry: of lowering functions; `default_registry` by default.
 
     Raises:
@@ -76,7 +78,17 @@ def trace(model: keras.Model, registry: Registry | None = None) -> tuple[Program
         if node.kind == INPUT:
             names[node.name] = lowering.add(node.name, Input(), (), node.shape)
             continue
+        if node.kind == SELECT:
+            path = node.origin[0]
+            names[node.name] = lowering.given(path, node.shape, node.name)
+            continue
         layer = layers[node.origin[0]]
+        if isinstance(layer, KeptFloat):
+            path = node.origin[0]
+            lowering.keep(path, layer.kind, tuple(names[source] for source in node.inputs))
+            if node.outputs == 1:
+                names[node.name] = lowering.given(path, node.shape, node.name)
+            continue
         function = registry.find(type(layer))
         if function is None:
             raise _unsupported(node)
@@ -94,7 +106,7 @@ def trace(model: keras.Model, registry: Registry | None = None) -> tuple[Program
     for name, output in zip(graph.outputs, outputs, strict=True):
         if lowering.is_real(output):
             raise PrecisionError(
-                "a model output is a model input that was never quantized",
+                "a model output holds real numbers that were never quantized",
                 where=name,
                 remedy="put a Quantize layer between them",
             )
@@ -118,11 +130,12 @@ def _check_supported(
 ) -> None:
     problems: list[HgqifyError] = []
     for node in nodes:
-        if node.kind == INPUT:
+        layer = layers.get(node.origin[0])
+        if node.kind == INPUT or (isinstance(layer, KeptFloat) and node.call is None):
+            if node.shared is not None:
+                problems.append(_called_twice(node))
             continue
-        function: LoweringFunction | None = None
-        if node.origin[0] in layers:
-            function = registry.find(type(layers[node.origin[0]]))
+        function: LoweringFunction | None = None if layer is None else registry.find(type(layer))
         if function is None:
             problems.append(_unsupported(node))
         elif node.call is not None or node.outputs != 1:
@@ -136,6 +149,15 @@ def _check_supported(
             )
     if problems:
         raise refused(problems)
+
+
+def _called_twice(node: GraphNode) -> UnsupportedLayerError:
+    return UnsupportedLayerError(
+        "a layer that stays in float is called several times",
+        where=node.name,
+        received=node.kind,
+        remedy="give each call a KeptFloat of its own; they may hold the same layer",
+    )
 
 
 def _unsupported(node: GraphNode) -> UnsupportedLayerError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -11,7 +12,7 @@ import numpy as np
 
 from hgqify.errors import HgqifyError, PrecisionError, RuleError, UnsupportedLayerError
 from hgqify.precision.ops import Input, Op, Quantize, Transpose
-from hgqify.precision.program import Node, Program
+from hgqify.precision.program import Kept, Node, Program
 from hgqify.quantizers import Quantizer
 
 # Words a C++ compiler or the generated project may not take as a variable's name.
@@ -60,6 +61,7 @@ class Lowering:
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._real: set[str] = set()
         self._taken: set[str] = set()
+        self._kept: dict[str, Kept] = {}
 
     def add(
         self, path: str, op: Op, inputs: tuple[str, ...], shape: tuple[int, ...], *, name: str = ""
@@ -97,9 +99,28 @@ class Lowering:
         """Whether a node holds real numbers, not codes."""
         return name in self._real
 
+    def keep(self, path: str, kind: str, reads: tuple[str, ...]) -> None:
+        """Notes a layer that stays in float; `given` tells what it gives."""
+        self._kept[path] = Kept(layer=path, kind=kind, reads=reads, gives=())
+
+    def given(self, path: str, shape: tuple[int, ...], name: str) -> str:
+        """Appends the input that stands for the next output of a layer that stays in float."""
+        node = self.add(path, Input(), (), shape, name=name)
+        self._kept[path] = replace(self._kept[path], gives=(*self._kept[path].gives, node))
+        return node
+
     def program(self, inputs: tuple[str, ...], outputs: tuple[str, ...], name: str) -> Program:
-        """The finished program, without bounds."""
-        return Program(nodes=tuple(self.nodes), inputs=inputs, outputs=outputs, name=identifier(name, set()))
+        """The finished program, without bounds; cut at the layers that stay in float."""
+        read = {source for node in self.nodes for source in node.inputs}
+        kept = tuple(self._kept.values())
+        left = dict.fromkeys(name for layer in kept for name in layer.reads if name not in self._real)
+        return Program(
+            nodes=tuple(self.nodes),
+            inputs=(*inputs, *(name for layer in kept for name in layer.gives if name in read)),
+            outputs=(*outputs, *left),
+            name=identifier(name, set()),
+            kept=kept,
+        )
 
 
 class LayerLowering:

@@ -14,7 +14,7 @@ from hgqify.errors import PrecisionError
 from hgqify.fixed import Overflow, Rounding
 from hgqify.precision import ops
 from hgqify.precision.forward import annotate
-from hgqify.precision.program import Node, Program
+from hgqify.precision.program import Kept, Node, Program
 
 FORMAT = "hgqify-program"
 VERSION = 1
@@ -64,6 +64,7 @@ def to_npz(program: Program, path: str | Path) -> None:
             "inputs": list(program.inputs),
             "outputs": list(program.outputs),
             "nodes": nodes,
+            "kept": [dataclasses.asdict(kept) for kept in program.kept],
         }
     )
     description = np.frombuffer(text.encode(), np.uint8)
@@ -88,6 +89,8 @@ def from_npz(path: str | Path) -> Program:
             inputs=tuple(description["inputs"]),
             outputs=tuple(description["outputs"]),
             name=description["name"],
+            # Absent in programs that were written before layers could stay in float.
+            kept=tuple(_decode_kept(kept) for kept in description.get("kept", ())),
         )
         _check_names(program)
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
@@ -111,8 +114,15 @@ def _check_names(program: Program) -> None:
         if node.name in seen or not set(node.inputs) <= seen:
             raise ValueError(f"node {node.name!r} is out of order")
         seen.add(node.name)
-    if not {*program.inputs, *program.outputs} <= seen:
+    kept = {name for layer in program.kept for name in (*layer.reads, *layer.gives)}
+    if not {*program.inputs, *program.outputs, *kept} <= seen:
         raise ValueError("an input or output does not exist")
+
+
+def _decode_kept(data: dict[str, Any]) -> Kept:
+    return Kept(
+        layer=data["layer"], kind=data["kind"], reads=tuple(data["reads"]), gives=tuple(data["gives"])
+    )
 
 
 def _decode_node(data: dict[str, Any], arrays: dict[str, np.ndarray]) -> Node:

@@ -82,6 +82,7 @@ class Report:
         calibration, finetune: reports of the stages, as plain data.
         allocation: the same of the allocation under a budget; None without.
         equalize, correct_bias: the same of these corrections; None where they are off.
+        kept: the layers that stay in float: layer, kind and reason.
         ebops: exact effective bit operations of the whole model.
         float32_proved: whether Keras in float32 is proved equal to the integers for every input.
         float32_open: layers without that proof, and the bits missing.
@@ -112,6 +113,7 @@ class Report:
     allocation: Mapping[str, Any] | None = None
     equalize: Mapping[str, Any] | None = None
     correct_bias: Mapping[str, Any] | None = None
+    kept: tuple[Mapping[str, str], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data with the schema's version; numbers that JSON lacks (infinity) become None."""
@@ -129,7 +131,8 @@ class Report:
         lines = [
             f"{self.model}: " + ", ".join(f"{n} layers {status}" for status, n in counts.items()),
             str(self.quality),
-            f"EBOPs {self.ebops:,}",
+            f"EBOPs {self.ebops:,}" + (", layers kept in float not counted" if self.kept else ""),
+            *(f"kept in float: {e['layer']} ({e['kind']}): {e['reason']}" for e in self.kept),
             *self._allocation_lines(),
             *self._correction_lines(),
         ]
@@ -186,7 +189,8 @@ class Report:
     def _float32_lines(self) -> list[str]:
         """The certificate: the layers without proof, the worst first, and what would give it."""
         if self.float32_proved:
-            return ["float32: Keras is proved equal to the integers for every input"]
+            where = " of the exact parts" if self.kept else ""
+            return [f"float32: Keras is proved equal to the integers for every input{where}"]
         worst = sorted(self.float32_open.items(), key=lambda item: -item[1])
         named = ", ".join(f"{layer} ({bits} bits too many)" for layer, bits in worst[:_NAMED])
         if len(worst) > _NAMED:

@@ -187,7 +187,8 @@ def test_one_clear_line(refused: Callable[[str], str], line: str) -> None:
 
 
 def test_all_refused_layers_at_once_with_a_remedy_each(refused: Callable[[str], str]) -> None:
-    first, *rest = refused("refused.keras --calib x.npy").splitlines()
+    first, *rest, last = refused("refused.keras --calib x.npy").splitlines()
+    assert last == "Or keep them in float: unsupported='keep' (--unsupported keep)"
     assert first == "Error: 3 layers cannot be converted:"
     for line, start, remedy in zip(
         rest,

@@ -8,7 +8,7 @@ from hgqify.convert import ConvertSettings, Rule, Status, convert, default_regis
 from hgqify.errors import UnsupportedLayerError
 from hgqify.fixed import Overflow
 from hgqify.graph import read
-from hgqify.layers import QActivation, QDense, Quantize, quantized_layers
+from hgqify.layers import KeptFloat, QActivation, QDense, Quantize, quantized_layers
 
 layers = keras.layers
 
@@ -237,15 +237,18 @@ def test_rules_reach_quantizers():
     assert b.iq.width_shape == (1, 3)
 
 
-def test_layers_kept_float_have_no_quantizers():
+def test_a_rule_keeps_layers_float_between_quantizers():
     model = keras.Sequential(
         [keras.Input((4,), name="x"), layers.Dense(3, name="a"), layers.Dense(2, name="b")]
     )
     conversion = convert(read(model), rules=[Rule(path="a", keep_float=True)])
-    assert conversion.model.get_layer("a").iq.is_dummy
-    (entry,) = conversion.report.with_status(Status.KEPT)
-    assert entry.layer == "a"
-    assert "cannot be exported" in entry.reason
+    kept = conversion.model.get_layer("a")
+    assert isinstance(kept, KeptFloat)
+    assert isinstance(kept.layer, layers.Dense)
+    assert [layer.name for layer in conversion.model.layers] == ["x", "a", "a_quantize", "b"]
+    (entry,) = conversion.report.with_status(Status.FLOAT)
+    assert (entry.layer, entry.reason) == ("a", "a rule says so")
+    _assert_clone_equals(model, conversion)
 
 
 def test_a_registry_copy_can_be_extended():
