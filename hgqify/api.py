@@ -82,7 +82,8 @@ def convert(
         backend: hls4ml backend the project is written for, one of `hgqify.export.BACKENDS`.
         key: names of the input arrays in a file.
         allow_pickle: open pickled arrays, which can run code.
-        safe_mode: refuse models with Lambda layers, which can run code.
+        safe_mode: refuse Lambda layers: a file with one is not opened, and the code of one in memory not
+            traced.
         exportable: refuse, before the fine-tuning, what cannot be printed as an hls4ml project.
         own: the user's loss, optimizer, callbacks, augmentation, class weights, features of the fine-tuning.
         training_folder: keeps the state of the fine-tuning, so that it can go on after anything that stopped
@@ -229,4 +230,5 @@ def inspect(
     Raises:
         HgqifyError: the model cannot be read, or a setting is wrong. Refused layers are no error here.
     """
-    return plan(graph.read(open_model(model, safe_mode)), split_settings(settings, None, 0)[0], rules)
+    read = graph.read(open_model(model, safe_mode), safe_mode=safe_mode)
+    return plan(read, split_settings(settings, None, 0)[0], rules)

@@ -100,14 +100,16 @@ def calibrated(
 
     with timed("convert", seconds):
         source_model = open_model(model, safe_mode)
-        read = graph.read(source_model)
+        read = graph.read(source_model, safe_mode=safe_mode)
         conversion_settings = _with_io_type(conversion_settings, read, io_type)
         project = ProjectOptions(backend=backend, io_type=conversion_settings.io_type.value, **options)
         conversion = make_quantized(read, conversion_settings, rules)
         if under_budget:
             _refuse_under_budget(conversion, calibration_settings)
     settle_all = functools.partial(settle, proved=conversion.proved)
-    source = open_for(source_model, calib, labels=labels, key=key, allow_pickle=allow_pickle)
+    source = open_for(
+        graph.with_inputs(source_model), calib, labels=labels, key=key, allow_pickle=allow_pickle
+    )
     logits = scoring_outputs(conversion.logits, conversion.clone, source)
     equalized = None
     if calibration_settings.equalize:
