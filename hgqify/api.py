@@ -84,8 +84,8 @@ def convert(
         backend: hls4ml backend the project is written for, one of `hgqify.export.BACKENDS`.
         key: names of the input arrays in a file.
         allow_pickle: open pickled arrays, which can run code.
-        safe_mode: refuse models with Lambda layers, which can run code; without it, ``unsupported='keep'``
-            keeps them in float.
+        safe_mode: refuse Lambda layers: a file with one is not opened, and the code of one in memory neither
+            traced nor, with ``unsupported='keep'``, kept in float.
         custom_objects: classes that a model in a file uses, by name, where they are not registered with
             Keras. Who loads a result in which such a layer stays in float needs them too.
         exportable: refuse, before the fine-tuning, what cannot be printed as an hls4ml project. Where layers
@@ -251,5 +251,5 @@ def inspect(
     Raises:
         HgqifyError: the model cannot be read, or a setting is wrong. Refused layers are no error here.
     """
-    read = graph.read(open_model(model, safe_mode, custom_objects))
+    read = graph.read(open_model(model, safe_mode, custom_objects), safe_mode=safe_mode)
     return plan(read, split_settings(settings, None, 0)[0], rules, allow_code=not safe_mode)

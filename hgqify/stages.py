@@ -105,13 +105,14 @@ def calibrated(
 
     with timed("convert", seconds):
         source_model = open_model(model, safe_mode, custom_objects)
-        read = graph.read(source_model)
+        read = graph.read(source_model, safe_mode=safe_mode)
         conversion_settings = _with_io_type(conversion_settings, read, io_type)
         project = ProjectOptions(backend=backend, io_type=conversion_settings.io_type.value, **options)
         conversion = make_quantized(read, conversion_settings, rules, allow_code=not safe_mode)
         if under_budget:
             _refuse_under_budget(conversion, calibration_settings)
     settle_all = functools.partial(settle, proved=conversion.proved)
+    source_model = graph.with_inputs(source_model)
     source = open_for(source_model, calib, labels=labels, key=key, allow_pickle=allow_pickle)
     if conversion.kept:
         _check_kept(conversion, source_model, source, training=training.steps > 0, under_budget=under_budget)

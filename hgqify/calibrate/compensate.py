@@ -47,7 +47,7 @@ _DAMPING = 1e-2
 
 def samples_to_fit(model: keras.Model) -> int:
     """How many samples the weights of a model are fitted to: one row each at least, as memory allows."""
-    largest = max(int(np.prod(node.shape)) for node in read(model))
+    largest = max(int(np.prod(node.shape)) for node in read(model, opened=False))
     return min(max(ELEMENTS // largest, 1), ROWS)
 
 

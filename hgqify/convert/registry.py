@@ -57,6 +57,13 @@ class Registry(Mapping[str, Converter]):
         """
         if node.kind in self._converters:
             return self._converters[node.kind]
+        if node.closed:
+            raise UnsupportedLayerError(
+                f"it cannot be opened into Keras operations: {node.closed}",
+                where=node.name,
+                received=node.kind,
+                remedy=REMEDIES["Lambda" if node.kind == "Lambda" else "custom"],
+            )
         known = MappingProxyType(REMEDIES)
         near = difflib.get_close_matches(node.kind, self._converters, n=1, cutoff=0.8)
         generic = "replace it, or convert the part of the model before it: keras.Model(inputs, tensor_before)"

@@ -3,6 +3,7 @@
 from hgqify.graph.build import assign_weights, build, float_factory, layer_name
 from hgqify.graph.canonical import canonicalize, default_passes
 from hgqify.graph.channels import FIXED, Channels, find_channels, layer_key, shifted
+from hgqify.graph.interface import with_inputs
 from hgqify.graph.load import load_model
 from hgqify.graph.model import Call, Graph, Node, Ref
 from hgqify.graph.passes import Event, Pass, PassResult, why_not_unrolled
@@ -32,4 +33,5 @@ __all__ = [
     "shifted",
     "walk",
     "why_not_unrolled",
+    "with_inputs",
 ]

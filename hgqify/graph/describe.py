@@ -78,14 +78,30 @@ def output_shape(name: str, operation: keras.Operation, tensor: keras.KerasTenso
     return shape[1:]
 
 
+def keras_class(cls: type) -> type | None:
+    """The class of `keras.layers` whose code instances of ``cls`` run; None for code of another origin.
+
+    A subclass that has a constructor and a config of its own, and no more, runs its base's code.
+    """
+    public = {value for value in vars(keras.layers).values() if isinstance(value, type)}
+    for base in cls.__mro__:
+        if base in public:
+            return base
+        own = {name for name in vars(base) if not name.startswith("__") or name in ("__call__", "__new__")}
+        if own - {"get_config", "from_config"}:
+            return None
+    return None
+
+
 def kind_of(operation: keras.Operation) -> tuple[str, type | None]:
     """`Node.kind` and `Node.source`: a class merely named like a Keras layer is not taken for it."""
     cls = type(operation)
     if not isinstance(operation, keras.layers.Layer):
         return OPERATION_PREFIX + cls.__name__, cls
-    if getattr(keras.layers, cls.__name__, None) is cls:
-        return cls.__name__, None
-    return CUSTOM_PREFIX + cls.__name__, cls
+    base = keras_class(cls)
+    if base is not None and getattr(keras.layers, base.__name__, None) is base:
+        return base.__name__, None
+    return CUSTOM_PREFIX + cls.__name__, base or cls
 
 
 def config_of(operation: keras.Operation, name: str) -> dict[str, Any]:
@@ -94,8 +110,11 @@ def config_of(operation: keras.Operation, name: str) -> dict[str, Any]:
     Raises:
         UnsupportedLayerError: the layer has no `get_config()`.
     """
+    described: Any = type(operation)
+    if isinstance(operation, keras.layers.Layer):
+        described = keras_class(described) or described
     try:
-        config = operation.get_config()
+        config = described.get_config(operation)
     except NotImplementedError as error:
         raise UnsupportedLayerError(
             "the layer has no usable get_config()",
@@ -103,9 +122,13 @@ def config_of(operation: keras.Operation, name: str) -> dict[str, Any]:
             received=type(operation).__name__,
             remedy="give it a get_config() that returns its constructor's arguments",
         ) from error
+    if not isinstance(operation, keras.layers.Layer):
+        return {
+            key: value for key, value in config.items() if key != "name"
+        }  # a cast's dtype is what it does
     found = cleaned(config)
     kept = getattr(operation, "compute_dtype", None)
-    if isinstance(operation, keras.layers.Layer) and kept and not keras.backend.is_float_dtype(kept):
+    if kept and not keras.backend.is_float_dtype(kept):
         found["dtype"] = kept  # an index is no number
     return found
 

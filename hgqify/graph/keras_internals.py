@@ -1,6 +1,7 @@
 """The few facts about Keras models that no public function states directly."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -15,6 +16,11 @@ def _functional_class() -> type:
     return type(keras.Model(probe, probe))
 
 
+def is_from_tensors(model: keras.Model) -> bool:
+    """Whether the model was made from input and output tensors, with whatever `call`."""
+    return isinstance(model, _functional_class())
+
+
 def is_functional(model: keras.Model) -> bool:
     """Whether the model's `call` is the execution of a graph of layers, and nothing else."""
     functional = _functional_class()
@@ -24,6 +30,11 @@ def is_functional(model: keras.Model) -> bool:
 def is_sequential(model: keras.Model) -> bool:
     """Whether the model is a plain chain of layers (a subclass with its own `call` is not)."""
     return isinstance(model, keras.Sequential) and type(model).call is keras.Sequential.call
+
+
+def is_plain_model(operation: keras.Operation) -> bool:
+    """Whether it is a model that its structure alone describes: Sequential or functional."""
+    return isinstance(operation, keras.Model) and (is_sequential(operation) or is_functional(operation))
 
 
 def topology(model: keras.Model) -> dict[str, Any]:
@@ -61,3 +72,51 @@ def _plain(model: keras.Model) -> Any:
     if type(model) is _functional_class():
         return model
     return keras.Model(model.input, model.output, name=model.name)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Recorded:
+    """One call that symbolic tensors remember.
+
+    Attributes:
+        operation: the layer or operation.
+        args, kwargs: it was called with; tensors are symbolic.
+        inputs: the symbolic tensors among the arguments.
+        outputs: symbolic, in flat order.
+    """
+
+    operation: keras.Operation
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    inputs: tuple[keras.KerasTensor, ...]
+    outputs: tuple[keras.KerasTensor, ...]
+
+
+def recorded_calls(
+    outputs: Sequence[keras.KerasTensor], inputs: Sequence[keras.KerasTensor]
+) -> Iterator[Recorded]:
+    """The calls between symbolic tensors, each after those whose results it takes.
+
+    The public way, the config of a functional model, needs every layer to have one, and unique names.
+    """
+    done = {id(tensor) for tensor in inputs}
+    pending = list(reversed(outputs))
+    while pending:
+        tensor: Any = pending[-1]
+        if id(tensor) in done:
+            pending.pop()
+            continue
+        history = tensor._keras_history
+        node = history.operation._inbound_nodes[history.node_index]
+        needed = [given for given in node.input_tensors if id(given) not in done]
+        if needed:
+            pending += reversed(needed)
+            continue
+        yield Recorded(
+            operation=history.operation,
+            args=node.arguments.args,
+            kwargs=node.arguments.kwargs,
+            inputs=tuple(node.input_tensors),
+            outputs=tuple(node.outputs),
+        )
+        done.update(id(made) for made in node.outputs)

@@ -66,6 +66,7 @@ class Node:
         source: the layer or operation class, for kinds not in `keras.layers`.
         outputs: number of tensors the layer returns; above one, consumers are 'SelectOutput' nodes.
         layer: unique Keras name of the layer; empty until `build` assigns it.
+        closed: why a layer with code of its own was not opened into the operations it calls.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Node:
     source: type | None = None
     outputs: int = 1
     layer: str = ""
+    closed: str = ""
 
     def __post_init__(self) -> None:
         weights = {key: _read_only(value) for key, value in self.weights.items()}

@@ -1,8 +1,9 @@
 """Read a Keras model into a `Graph`.
 
-Nested models are inlined here: their layers get path names ('block/conv1'). Shared layers give one node
-per call, with a common `Node.shared` key. Layers of any kind become nodes; whether they can be converted
-is decided later, so that all that cannot be are reported at once.
+Nested models are inlined here: their layers get path names ('block/conv1'), and so do layers and models with
+a `call` of their own, which is traced. Shared layers give one node per call, with a common `Node.shared` key.
+Layers of any kind become nodes; whether they can be converted is decided later, so that all that cannot be
+are reported at once.
 """
 
 import dataclasses
@@ -12,8 +13,9 @@ from typing import Any
 import keras
 
 from hgqify.errors import UnsupportedLayerError
-from hgqify.graph import keras_internals
+from hgqify.graph import keras_internals, trace
 from hgqify.graph.describe import config_of, first_line, kind_of, output_shape, output_specs, weights_of
+from hgqify.graph.interface import input_tensors
 from hgqify.graph.model import INPUT, SELECT, Call, Graph, Node, Ref
 
 # Call arguments that do not change a model at inference. Whatever `training` a layer was called with,
@@ -25,27 +27,33 @@ _NEUTRAL_ARGUMENTS = {
 }
 
 
-def read(model: keras.Model) -> Graph:
-    """Read a Sequential or Functional model.
+def read(model: keras.Model, *, opened: bool = True, safe_mode: bool = True) -> Graph:
+    """Read a model: Sequential, functional, or with a `call` of its own.
+
+    Layers and models whose class is not part of Keras are opened: their `call` runs on symbolic tensors,
+    and the layers and `keras.ops` it calls become nodes. What cannot be opened stays one node, and
+    `Node.closed` says why.
 
     Args:
         model: a built model with a fixed input shape (all but the batch dimension).
+        opened: False leaves foreign layers as they are.
+        safe_mode: leave Lambda layers closed.
 
     Returns:
         The graph, with nested models inlined.
 
     Raises:
-        UnsupportedLayerError: the model has no input shape, a dynamic one, or is a subclass of
-            `keras.Model` with a `call` of its own; or an operation mixes the samples of a batch.
+        UnsupportedLayerError: the model has no input shape, a dynamic one, or a `call` of its own that
+            cannot be opened; or an operation mixes the samples of a batch.
     """
-    reader = _Reader()
-    structure = _input_tensors(model)
-    inputs = keras.tree.map_structure(lambda tensor: reader.add_input(model, tensor), structure)
+    reader = _Reader(opened=opened, safe_mode=safe_mode)
+    structure = input_tensors(model)
+    inputs = _map(lambda tensor: reader.add_input(model, tensor), structure)
     outputs = reader.read_model(model, inputs, prefix="")
     graph = Graph(
         nodes=tuple(_mark_shared(reader.nodes, reader.layers)),
-        input_structure=keras.tree.map_structure(lambda tensor: tensor.name, inputs),
-        output_structure=keras.tree.map_structure(lambda tensor: tensor.name, outputs),
+        input_structure=_map(lambda tensor: tensor.name, inputs),
+        output_structure=_map(lambda tensor: tensor.name, outputs),
         name=model.name,
     )
     graph.validate()
@@ -63,7 +71,10 @@ class _Tensor:
 class _Reader:
     """Collects nodes; layers are identified by object, so a layer shared across models stays one."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, opened: bool, safe_mode: bool) -> None:
+        self._opened = opened
+        self._safe_mode = safe_mode
+        self._depth = 0
         self.nodes: list[Node] = []
         self.layers: dict[str, int] = {}
         self._paths: dict[int, str] = {}
@@ -93,12 +104,50 @@ class _Reader:
             return self._read_sequential(model, inputs, prefix)
         if keras_internals.is_functional(model):
             return self._read_functional(model, inputs, prefix)
-        raise UnsupportedLayerError(
-            "a subclass of keras.Model with its own call() has no graph to read",
-            where=prefix.rstrip("/") or model.name,
-            received=type(model).__name__,
-            remedy="rebuild it as a functional model: keras.Model(inputs, outputs) from its layers",
-        )
+        try:
+            return self._open(model, (inputs,), {}, prefix)
+        except trace.NotTraceableError as error:
+            raise UnsupportedLayerError(
+                f"a model with a call() of its own cannot be opened: {error}",
+                where=prefix.rstrip("/") or model.name,
+                received=type(model).__name__,
+                remedy="write its call() with Keras layers and keras.ops only, or rebuild it as a functional "
+                "model: keras.Model(inputs, outputs)",
+            ) from error
+
+    def _open(self, layer: Any, args: tuple, kwargs: dict[str, Any], prefix: str) -> Any:
+        """Inline what a layer's own `call` does; returns the structure of its outputs.
+
+        Raises:
+            NotTraceableError: it cannot be told.
+        """
+        tensors = [value for value in _flatten((args, kwargs)) if isinstance(value, _Tensor)]
+        specs = _map(lambda value: value.spec if isinstance(value, _Tensor) else value, (args, kwargs))
+        found = trace.record(layer, *specs, verified=self._depth == 0)
+        values = {id(given): tensor for given, tensor in zip(found.inputs, tensors, strict=True)}
+
+        def actual(value: Any) -> Any:
+            return values[id(value)] if isinstance(value, keras.KerasTensor) else found.constant(value)
+
+        self._depth += 1
+        try:
+            for call in found.calls:
+                shapes = [tuple(values[id(given)].spec.shape) for given in call.inputs]
+                operation = found.unbatched(call.operation, shapes)
+                given, named = _map(actual, (call.args, dict(call.kwargs)))
+                result = _flatten(self._apply(operation, given, named, prefix))
+                values.update((id(made), tensor) for made, tensor in zip(call.outputs, result, strict=True))
+        finally:
+            self._depth -= 1
+        return _map(actual, found.outputs)
+
+    def _closed(self, operation: keras.Operation) -> str | None:
+        """Why a layer must not be opened; None if there is nothing to open, '' if it may be."""
+        if not self._opened:
+            return None
+        if isinstance(operation, keras.layers.Lambda):
+            return "a Lambda holds Python code, which is run with safe_mode=False only" * self._safe_mode
+        return "" if trace.is_foreign(operation) else None
 
     def _read_sequential(self, model: keras.Model, inputs: Any, prefix: str) -> Any:
         current = inputs
@@ -153,10 +202,21 @@ class _Reader:
             for key, value in kwargs.items()
             if not (key in _NEUTRAL_ARGUMENTS and _is_in(value, _NEUTRAL_ARGUMENTS[key]))
         }
-        if isinstance(operation, keras.Model):
+        if keras_internals.is_plain_model(operation):
             inputs = args[0] if args else kwargs.pop("inputs", None)
             inner = self._unique(prefix + operation.name) + "/"
-            return self.read_model(operation, inputs, prefix=inner)
+            return self.read_model(operation, inputs, prefix=inner)  # type: ignore[arg-type]
+        name = self._unique(prefix + operation.name)
+        closed = self._closed(operation)
+        if closed == "":
+            before = len(self.nodes)
+            try:
+                return self._open(operation, args, kwargs, f"{name}/")
+            except (trace.NotTraceableError, UnsupportedLayerError) as error:
+                closed = str(error)
+                for node in self.nodes[before:]:
+                    self.layers.pop(node.name, None)
+                del self.nodes[before:]
 
         refs: list[_Tensor] = []
 
@@ -168,7 +228,6 @@ class _Reader:
 
         template_args, template_kwargs = _map(placeholder, (args, kwargs))
         specs = _map(lambda value: value.spec if isinstance(value, _Tensor) else value, (args, kwargs))
-        name = self._unique(prefix + operation.name)
         result = output_specs(operation, name, *specs)
         flat = _flatten(result)
         shapes = [output_shape(name, operation, tensor) for tensor in flat]
@@ -184,6 +243,7 @@ class _Reader:
             origin=(path,),
             call=_call(template_args, template_kwargs, len(refs)),
             outputs=len(flat),
+            closed=closed or "",
         )
         self._append(node, operation)
         if len(flat) == 1 and isinstance(result, keras.KerasTensor):
@@ -220,24 +280,6 @@ def _mark_shared(nodes: list[Node], layers: dict[str, int]) -> list[Node]:
         calls[identity] = calls.get(identity, 0) + 1
     shared = {name: first[identity] for name, identity in layers.items() if calls[identity] > 1}
     return [node.with_(shared=shared[node.name]) if node.name in shared else node for node in nodes]
-
-
-def _input_tensors(model: keras.Model) -> Any:
-    if not (keras_internals.is_sequential(model) or keras_internals.is_functional(model)):
-        return _Reader().read_model(model, None, prefix="")  # raises with the remedy
-    if keras_internals.is_functional(model):
-        return model.input
-    try:
-        inputs = model.inputs
-    except (AttributeError, ValueError):
-        inputs = None
-    if not inputs:
-        raise UnsupportedLayerError(
-            "the model has no input shape yet",
-            where=model.name,
-            remedy="put keras.Input((...)) first or call model.build((None, ...))",
-        )
-    return inputs[0] if len(inputs) == 1 else list(inputs)
 
 
 def _topology(model: keras.Model, prefix: str) -> dict[str, Any]:

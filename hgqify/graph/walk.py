@@ -31,7 +31,7 @@ def walk(
     Yields:
         The layer (or operation), and its input tensors; one pair for each call of a shared layer.
     """
-    graph = read(model)
+    graph = read(model, opened=False)
     layers = {layer.name: layer for layer in model.layers}
     needed = Counter(name for node in graph for name in node.inputs)
     values = dict(zip(graph.inputs, inputs, strict=True))

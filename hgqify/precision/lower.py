@@ -69,7 +69,7 @@ def trace(model: keras.Model, registry: Registry | None = None) -> tuple[Program
         UnsupportedLayerError, PrecisionError: as `lower`.
     """
     registry = default_registry() if registry is None else registry
-    graph = read(model)
+    graph = read(model, opened=False)
     layers = _layers_by_path(model, "")
     _check_supported(graph.nodes, layers, registry)
     lowering = Lowering()

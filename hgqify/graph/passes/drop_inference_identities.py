@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import keras
+
 from hgqify.graph.model import Graph, Node
 from hgqify.graph.passes.base import Pass, PassResult
 
@@ -20,6 +22,8 @@ _REGULARIZERS = frozenset(
         "ops.StopGradient",
     }
 )
+
+_CASTS = frozenset({"ops.Cast", "ops.ConvertToTensor"})
 
 # RandomCrop is not among them: at inference it crops the centre.
 _AUGMENTATIONS = frozenset(
@@ -68,7 +72,13 @@ class DropInferenceIdentities(Pass):
 
 
 def _is_identity(node: Node) -> bool:
-    if node.call is not None or len(node.inputs) != 1:
+    if len(node.inputs) != 1:
+        return False
+    if node.kind in _CASTS:
+        # Everything is computed in one float type; a cast to integers rounds.
+        dtype = node.config.get("dtype")
+        return dtype is None or keras.backend.is_float_dtype(dtype)
+    if node.call is not None:
         return False
     if node.kind == "Activation":
         return is_linear(node.config["activation"])
