@@ -23,4 +23,4 @@ def show_result(result: Any, target: Path, check: Any | None, notes: Sequence[st
     for note in notes:
         click.echo(f"note: {note}")
     click.echo(check.summary() if check is not None else "not checked (--no-check)")
-    click.echo(f"written to {target}/: model.keras, report.json, hls/")
+    click.echo(f"written to {target}/: model.keras, report.html, report.json, hls/")

@@ -95,7 +95,13 @@ def result(run: tuple[Path, str, str], tmp_path: Path) -> Iterator[Path]:
 def test_a_run_at_defaults(run: tuple[Path, str, str]) -> None:
     folder, stdout, stderr = run
     assert os.listdir(folder) == ["tiny_hgq"]
-    assert sorted(os.listdir(folder / "tiny_hgq")) == ["hls", "model.keras", "program.npz", "report.json"]
+    assert sorted(os.listdir(folder / "tiny_hgq")) == [
+        "hls",
+        "model.keras",
+        "program.npz",
+        "report.html",
+        "report.json",
+    ]
     assert "exact: every code is equal" in stdout
     assert "same class as float" in stdout
     assert stdout.splitlines()[-1].startswith("written to tiny_hgq/")
