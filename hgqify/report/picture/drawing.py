@@ -15,9 +15,10 @@ from hgqify.report.markup import Html, joined, tag
 from hgqify.report.numbers import percent, shape, span, whole
 from hgqify.report.picture.layout import Layout, lay_out
 
-_BOX, _HEIGHT, _GAP = 206, 46, 38  # pixels: a node, and between ranks
+_BOX, _HEIGHT, _GAP = 214, 46, 38  # pixels: a node, and between ranks
 _PORT = 66  # pixels between two edges that enter a node
 _RANKS = 8  # of a part
+_REGULAR = 9.2  # pixels of letters that are bold and as wide as those of 11 pixels that are not
 _WIDTHS = (
     dict.fromkeys("il.,:;'|!ïI j", 0.4) | dict.fromkeys("_()[]-frt/", 0.52) | dict.fromkeys("mwMW@%", 1.12)
 )
@@ -83,7 +84,7 @@ def _node(
         tag("text", cut(name, width - 18), x=left + 10, y=top + 18, class_="name"),
         tag(
             "text",
-            cut(f"{kind} · {shape(node['shape'])}", width - 18, 10.0),
+            cut(f"{kind} · {shape(node['shape'])}", width - 18, _REGULAR),
             x=left + 10,
             y=top + 34,
             class_="kind",
