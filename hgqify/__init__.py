@@ -5,6 +5,7 @@ Do
     inspect(model) -> ConversionReport  sweep(model, calib, budgets) -> Sweep
 Know
     certify(model) -> Certificate       overflow_statement(model, data) -> OverflowStatement
+    render_report(directory) -> Path    record_check(directory, report): the page of a saved result
 Say how
     Rule, ConvertSettings, CalibrateSettings, FinetuneSettings, OwnTraining, ProjectOptions
     load_settings(path) -> keyword arguments of convert, from a TOML file
@@ -32,6 +33,7 @@ from hgqify.finetune import FinetuneSettings, OwnTraining  # noqa: E402
 from hgqify.pareto import Sweep, SweepPoint  # noqa: E402
 from hgqify.precision import Certificate  # noqa: E402
 from hgqify.reference import OverflowStatement  # noqa: E402
+from hgqify.report import record_check, render_report  # noqa: E402
 from hgqify.result import Result  # noqa: E402
 from hgqify.settings_file import load_settings  # noqa: E402
 from hgqify.statements import certify, overflow_statement  # noqa: E402
@@ -67,6 +69,8 @@ __all__ = [
     "load_settings",
     "overflow_statement",
     "quantizers",
+    "record_check",
+    "render_report",
     "sweep",
     "utils",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import keras
 import numpy as np
@@ -12,6 +13,7 @@ from hgqify.calling import predict
 from hgqify.convert import Conversion
 from hgqify.data import Source
 from hgqify.errors import UnsupportedLayerError
+from hgqify.gather.outcomes import fitting_numbers, rms
 from hgqify.report import Quality
 from hgqify.scoring import classes, label_classes
 
@@ -50,6 +52,34 @@ def _names_classes(labels: np.ndarray, classes: int) -> bool:
     return numbers is not None and bool(np.all((numbers >= 0) & (numbers < classes)))
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Outputs:
+    """What two models made of the same samples.
+
+    Attributes:
+        floats, fixed: outputs of the float and of the quantized model, in flat order.
+        labels: of the samples, as the data has them; None without.
+    """
+
+    floats: tuple[np.ndarray, ...]
+    fixed: tuple[np.ndarray, ...]
+    labels: np.ndarray | None
+
+
+def outputs_of(float_model: keras.Model, model: keras.Model, source: Source, limit: int) -> Outputs:
+    """Outputs of two models, with the same inputs and outputs, on up to ``limit`` samples of a source."""
+    labels: list[np.ndarray] = []
+    floats: list[list[np.ndarray]] = []
+    fixed: list[list[np.ndarray]] = []
+    for batch in source.batches(_BATCH, limit=limit):
+        floats.append(predict(float_model, batch.inputs))
+        fixed.append(predict(model, batch.inputs))
+        if batch.labels is not None:
+            labels.append(batch.labels)
+    a, b = (tuple(np.concatenate(p) for p in zip(*parts, strict=True)) for parts in (floats, fixed))
+    return Outputs(floats=a, fixed=b, labels=np.concatenate(labels) if labels else None)
+
+
 def measure(
     float_model: keras.Model,
     model: keras.Model,
@@ -63,30 +93,36 @@ def measure(
 
     Args:
         float_model, model: with the same inputs and outputs.
-        source: data; its labels, if any, are classes of the first output that is one of classes.
-        logits: for each output, whether it holds classification logits.
+        source, logits, name: as for `judged`.
         limit: number of samples.
+    """
+    return judged(outputs_of(float_model, model, source, limit), logits=logits, name=name)
+
+
+def judged(outputs: Outputs, *, logits: Sequence[bool], name: str) -> Quality:
+    """How well a quantized model did what its float origin did.
+
+    Args:
+        outputs: of both; labels, if any, are classes of the first output that is one of classes, or else
+            numbers that the first output of their size should have given.
+        logits: for each output, whether it holds classification logits.
         name: what the data is, for the report.
     """
-    labels: list[np.ndarray] = []
-    floats: list[list[np.ndarray]] = []
-    fixed: list[list[np.ndarray]] = []
-    for batch in source.batches(_BATCH, limit=limit):
-        floats.append(predict(float_model, batch.inputs))
-        fixed.append(predict(model, batch.inputs))
-        if batch.labels is not None:
-            labels.append(batch.labels)
-    a, b = ([np.concatenate(parts) for parts in zip(*outputs, strict=True)] for outputs in (floats, fixed))
-    agreement = float_accuracy = accuracy = None
+    a, b = outputs.floats, outputs.fixed
+    agreement = float_accuracy = accuracy = float_rms = rms_error = None
     for is_logits, y, q in zip(logits, a, b, strict=True):
         wanted, found = classes(y, logits=is_logits), classes(q, logits=is_logits)
         if wanted is None or found is None:
             continue
         agreement = float(np.mean(wanted == found))
-        truth = label_classes(np.concatenate(labels)) if labels else None
+        truth = None if outputs.labels is None else label_classes(outputs.labels)
         if truth is not None and len(truth) == len(wanted):
             float_accuracy, accuracy = float(np.mean(wanted == truth)), float(np.mean(found == truth))
         break
+    fitting = fitting_numbers(outputs) if agreement is None else None
+    if fitting is not None:
+        position, labels = fitting
+        float_rms, rms_error = rms(a[position] - labels), rms(b[position] - labels)
     noise = sqnr(np.concatenate([y.ravel() for y in a]), np.concatenate([q.ravel() for q in b]))
     return Quality(
         samples=len(a[0]),
@@ -95,6 +131,8 @@ def measure(
         accuracy=accuracy,
         output_sqnr_db=noise,
         data=name,
+        float_rms_error=float_rms,
+        rms_error=rms_error,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -15,22 +16,25 @@ from hgqify.convert import Conversion
 from hgqify.cutting import program_inputs
 from hgqify.data import Source
 from hgqify.equalizing import EqualizeReport
-from hgqify.finetune import FinetuneReport
+from hgqify.finetune import Archive, Entry, FinetuneReport
+from hgqify.gather import network, outcomes, weight_histogram, width_counts
+from hgqify.gather.histograms import mean_width
 from hgqify.layers import QLayer, QLinear, quantized_layers
 from hgqify.overflow_choice import OverflowChoice
 from hgqify.overflow_choice import summary as choice_summary
 from hgqify.precision import FLOAT64_BITS, Kept, Program, certify, count_ebops
-from hgqify.quality import measure
+from hgqify.quality import judged, outputs_of
 from hgqify.quantizers import QuantizerState
 from hgqify.reference import overflow_statement
-from hgqify.report import LayerReport, Report
-from hgqify.version import hgqify_version
+from hgqify.report import LayerReport, Quality, Report
+from hgqify.version import hgqify_version, versions
 
 _QUALITY_SAMPLES = 2000
 _NOISE_SAMPLES = 256
 _BATCH = 256
 _UNUSED_LABELS = (
-    "the labels were not used: they are not the classes (whole numbers from 0, or one-hot rows) of an output"
+    "the labels were not used: they are neither the classes (whole numbers from 0, or one-hot rows) of an "
+    "output, nor numbers in the shape of one"
 )
 
 
@@ -48,6 +52,7 @@ def make_report(
     overflow_choices: Sequence[OverflowChoice] = (),
     settings: Mapping[str, Any],
     seconds: Mapping[str, float],
+    archive: Archive | None = None,
 ) -> Report:
     """The report of a conversion; measures the model on the calibration data."""
     certificate = certify(program)
@@ -58,22 +63,23 @@ def make_report(
     batch = next(iter(source.batches(_NOISE_SAMPLES, limit=_NOISE_SAMPLES)))
     noise = layer_sqnr(conversion.clone, conversion.model, batch.inputs)
     layers = tuple(
-        _layer(layer, ebops.get(layer.name, 0), noise.get(layer.name), layer.name not in missing)
+        _layer(
+            layer,
+            _float_kernel(conversion.clone, layer),
+            ebops.get(layer.name, 0),
+            noise.get(layer.name),
+            layer.name not in missing,
+        )
         for layer in quantized_layers(conversion.model)
     )
-    quality = measure(
-        conversion.clone,
-        conversion.model,
-        source,
-        logits=logits,
-        limit=_QUALITY_SAMPLES,
-        name="calibration data",
-    )
+    seen = outputs_of(conversion.clone, conversion.model, source, _QUALITY_SAMPLES)
+    quality = judged(seen, logits=logits, name="calibration data")
+    conversions = tuple(conversion.report.to_dict())
     return Report(
         version=hgqify_version(),
         model=conversion.model.name,
         settings=settings,
-        conversion=tuple(conversion.report.to_dict()),
+        conversion=conversions,
         layers=layers,
         calibration=dataclasses.asdict(calibration),
         allocation=None if allocation is None else dataclasses.asdict(allocation),
@@ -93,12 +99,39 @@ def make_report(
         quality=quality,
         seconds=seconds,
         notes=(
-            *((_UNUSED_LABELS,) if source.has_labels and quality.accuracy is None else ()),
+            *((_UNUSED_LABELS,) if source.has_labels and not _labelled(quality) else ()),
             *overflow.notes(),
             *_price_of_proof(conversion.proved, calibration),
         ),
         kept=tuple(_kept(kept, conversion.kept[kept.layer]) for kept in program.kept),
+        graph=network(program, _origins(conversions)),
+        outcomes=outcomes(seen, logits),
+        archive=tuple(_passed(entry) for entry in (archive.front if archive is not None else ())),
+        versions=versions("hgqify", "keras", keras.backend.backend(), "numpy", "hls4ml")
+        | {"backend": keras.backend.backend()},
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
+
+
+def _labelled(quality: Quality) -> bool:
+    """Whether the labels said anything about it."""
+    return quality.accuracy is not None or quality.rms_error is not None
+
+
+def _passed(entry: Entry) -> dict[str, Any]:
+    """A model of the archive, without its weights."""
+    names = ("step", "ebops", "loss", "accuracy", "agreement")
+    return {"stage": str(entry.stage), **{name: getattr(entry, name) for name in names}}
+
+
+def _origins(conversions: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """The layer of the float model that a quantized layer stands for."""
+    return {
+        target: entry["layer"]
+        for entry in conversions
+        for target in entry["target"].split(", ")
+        if entry["status"] in ("converted", "kept") and target
+    }
 
 
 def _kept(kept: Kept, reason: str) -> dict[str, str]:
@@ -118,27 +151,67 @@ def _price_of_proof(proved: Collection[str], calibration: CalibrationReport) -> 
     )
 
 
-def _layer(layer: QLayer, ebops: int, noise: float | None, proved: bool) -> LayerReport:
+def _layer(
+    layer: QLayer, floats: np.ndarray | None, ebops: int, noise: float | None, proved: bool
+) -> LayerReport:
     kernel = layer.quantized_weights()["kernel"] if isinstance(layer, QLinear) else None
-    weight_state = layer.kq.state(layer.kernel) if isinstance(layer, QLinear) else None
     output = layer.output[0] if isinstance(layer.output, list) else layer.output
     shape = output.shape[1:] if isinstance(output, keras.KerasTensor) else ()
+    inputs = width_counts(
+        _widths(q.state(), shape_in)
+        for q, shape_in in zip(layer.iqs, _input_shapes(layer), strict=True)
+        if not q.is_dummy
+    )
+    weights = ()
+    if isinstance(layer, QLinear):
+        weights = width_counts([_widths(layer.kq.state(layer.kernel), tuple(layer.kernel.shape))])
     return LayerReport(
         layer=layer.name,
         kind=type(layer).__name__,
         shape=tuple(int(n) for n in shape),
-        input_bits=_widths([q.state() for q in layer.iqs if not q.is_dummy]),
-        weight_bits=None if weight_state is None else _widths([weight_state]),
+        input_bits=_ends(inputs),
+        weight_bits=_ends(weights),
         zeros=None if kernel is None else float(np.mean(kernel == 0)),
         ebops=int(ebops),
         sqnr_db=noise,
         float32_proved=proved,
+        input_mean=mean_width(inputs),
+        weight_mean=mean_width(weights),
+        input_widths=inputs,
+        weight_widths=weights,
+        weight_values=None if kernel is None else weight_histogram(kernel, floats),
     )
 
 
-def _widths(states: Sequence[QuantizerState]) -> tuple[int, int] | None:
-    """Smallest and largest k + i + f."""
-    if not states:
+def _float_kernel(clone: keras.Model, layer: QLayer) -> np.ndarray | None:
+    """The kernel of the float layer that corresponds to a quantized one."""
+    if not isinstance(layer, QLinear):
         return None
-    totals = [np.maximum(s.k + s.i + s.f, 0) for s in states]
-    return min(int(t.min()) for t in totals), max(int(t.max()) for t in totals)
+    kernel: Any = clone.get_layer(layer.name).kernel
+    return np.asarray(keras.ops.convert_to_numpy(kernel))
+
+
+def _input_shapes(layer: QLayer) -> list[tuple[int, ...]]:
+    """Of each tensor that a quantizer of the layer sees, without the batch axis; () where it is not fixed."""
+    try:
+        tensors = keras.tree.flatten(layer.input)
+    except (AttributeError, ValueError):  # called several times: on tensors of one shape or of several
+        tensors = []
+    shapes = [tuple(tensor.shape[1:]) for tensor in tensors]
+    if len(shapes) != len(layer.iqs):
+        shapes = shapes[:1] * len(layer.iqs) or [()] * len(layer.iqs)
+    return [shape if None not in shape else () for shape in shapes]
+
+
+def _widths(state: QuantizerState, shape: tuple[int, ...]) -> np.ndarray:
+    """k + i + f of every element; of every format, where the shape is not that of the elements."""
+    total = np.maximum(state.k + state.i + state.f, 0)
+    try:
+        return np.broadcast_to(total, shape)
+    except ValueError:
+        return total
+
+
+def _ends(counts: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
+    """Fewest and most bits."""
+    return (counts[0][0], counts[-1][0]) if counts else None

@@ -17,7 +17,7 @@ from hgqify.export import Extent, ProjectOptions, Written, largest_part, write_p
 from hgqify.files import atomic_directory
 from hgqify.finetune import Archive, Entry
 from hgqify.precision import Certificate, Program, certify, to_npz
-from hgqify.report import Report
+from hgqify.report import HTML_FILE, Report
 
 MODEL_FILE = "model.keras"
 REPORT_FILE = "report.json"
@@ -77,6 +77,10 @@ class Result:
             )
         return self.choose(entry)
 
+    def _repr_html_(self) -> str:
+        """In a notebook: the headline, and the layers that cost most."""
+        return self.report._repr_html_()
+
     def summary(self) -> str:
         """The headline figures as a few lines of text."""
         return self.report.summary()
@@ -126,9 +130,10 @@ class Result:
         *,
         force: bool = False,
         extent: Extent | str = Extent.WHOLE,
+        command: str | None = None,
         **options: Any,
     ) -> Written:
-        """Write model.keras, report.json, program.npz and the project hls/ into one folder.
+        """Write model.keras, report.json, report.html, program.npz and the project hls/ into one folder.
 
         The report tells the options the project was written with, and the notes. Of a model with layers that
         stay in float there is no project, or with ``extent='largest'`` that of a part (and its integers in
@@ -137,6 +142,7 @@ class Result:
         Args:
             directory: folder to be written; whole or not at all.
             force: replace an existing result.
+            command: what makes this result again, for the report.
             extent, options: as for `export`.
 
         Returns:
@@ -164,8 +170,10 @@ class Result:
                 self.report,
                 settings={**self.report.settings, "project": chosen.to_dict()},
                 notes=(*self.report.notes, *notes),
+                command=command,
             )
-            (folder / REPORT_FILE).write_text(report.to_json())
+            (folder / REPORT_FILE).write_text(report.to_json(), encoding="utf-8")
+            (folder / HTML_FILE).write_text(report.to_html(), encoding="utf-8")
         return Written(path=Path(directory), notes=notes)
 
 

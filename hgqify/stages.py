@@ -231,6 +231,7 @@ def _concluded(
                 for name, value in dataclasses.asdict(part).items()
             },
             seconds=seconds,
+            archive=tuned.archive,
         )
 
     def choose(entry: Entry) -> Result:

@@ -36,6 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "reference": {"fixed", "precision"},
     "export": {"precision", "reference", "fixed", "layers"},
     "report": set(),
+    "gather": {"precision"},
     "config": {"layers", "quantizers"},
     "opening": {"data"},
     "float64": {"layers"},
@@ -48,7 +49,7 @@ ALLOWED: dict[str, set[str]] = {
     "budget": {"calibrate"},
     "fitting": {"budget", "calibrate", "data", "precision"},
     "allocating": {"budget", "calibrate", "convert", "data", "fitting", "quality"},
-    "quality": {"calibrate", "convert", "data", "report"},
+    "quality": {"calibrate", "convert", "data", "gather", "report"},
     "calibrated": {"calibrate", "convert", "data", "equalizing", "export", "finetune"},
     "pareto": {
         "budget",

@@ -98,6 +98,9 @@ def test_a_point_is_what_convert_gives_under_its_budget(mlp, swept, tmp_path):
         assert_same_integers(found, expected, tmp_path)
         ours, theirs = found.report.to_dict(), expected.report.to_dict()
         assert ours.pop("seconds").keys() == theirs.pop("seconds").keys()
+        assert ours.pop("created") <= theirs.pop("created")
+        assert theirs.pop("sweep") is None
+        assert [p["ebops"] for p in ours.pop("sweep")["points"]] == [p.ebops for p in swept.points]
         assert ours == theirs
         assert point.quality == found.report.quality
         inputs = [tiny_models.inputs(mlp, 20, seed=3)]

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from hgqify.cli.group import told_command
 from hgqify.cli.options import (
     budgets_option,
     compensate_option,
@@ -276,8 +277,9 @@ def convert(
 ) -> None:
     """Convert the Keras model MODEL (.keras, .h5) to fixed point.
 
-    Writes a folder with the quantized Keras model (model.keras), a report (report.json) and an hls4ml
-    project (hls/), then compares Keras, the integer reference and C simulation code for code.
+    Writes a folder with the quantized Keras model (model.keras), a report (report.html for people,
+    report.json for programs) and an hls4ml project (hls/), then compares Keras, the integer reference and
+    C simulation code for code.
 
     \b
     Examples:
@@ -309,7 +311,7 @@ def convert(
         **given(key=single(key), allow_pickle=allow_pickle, safe_mode=False if unsafe else None),
         **asked,
     )
-    written = result.save(target, force=force, **given(extent=export_part))
+    written = result.save(target, force=force, command=told_command(ctx), **given(extent=export_part))
     interrupted = bool(result.report.finetune.get("interrupted"))
     if kept and training_folder is None and not interrupted:
         shutil.rmtree(training, ignore_errors=True)
@@ -331,6 +333,7 @@ def convert(
                 progress=no_progress if quiet else None,
             ),
         )
+        hgqify.record_check(target, report.to_dict())
     if interrupted:
         click.echo(f"the fine-tuning can go on: run again with --resume --force (state in {training}/)")
     show_result(result, target, report, written.notes)

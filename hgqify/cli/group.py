@@ -3,6 +3,7 @@
 import difflib
 import errno
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import click
 
 from hgqify.errors import HgqifyError
 
+_COMMAND = "hgqify.command"
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
@@ -25,6 +27,7 @@ class ConvertByDefault(click.Group):
         if args and args[0] not in self.commands and args[0] not in self._own_options(ctx):
             self._check_typo(ctx, args[0])
             args = [str(self.default.name), *args]
+        ctx.meta[_COMMAND] = shlex.join([str(ctx.find_root().info_name), *args])
         return super().parse_args(ctx, args)
 
     def _own_options(self, ctx: click.Context) -> set[str]:
@@ -49,6 +52,11 @@ class ConvertByDefault(click.Group):
             if error.errno not in _DISK_ERRORS:
                 raise
             _stop(ctx, f"Error: {error.strerror}: {error.filename or 'output'}", 2)
+
+
+def told_command(ctx: click.Context) -> str | None:
+    """The command line as it was given, for a report."""
+    return ctx.meta.get(_COMMAND)
 
 
 def _stop(ctx: click.Context, message: str, status: int) -> None:

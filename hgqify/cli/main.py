@@ -6,6 +6,7 @@ from hgqify.cli.check import check
 from hgqify.cli.convert import convert
 from hgqify.cli.group import ConvertByDefault
 from hgqify.cli.inspect import inspect
+from hgqify.cli.report import report
 from hgqify.cli.sweep import sweep
 from hgqify.version import hgqify_version
 
@@ -13,7 +14,7 @@ from hgqify.version import hgqify_version
 @click.group(
     cls=ConvertByDefault,
     default=convert,
-    commands=[check, inspect, sweep],
+    commands=[check, inspect, report, sweep],
     subcommand_metavar="MODEL | COMMAND ...",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -25,6 +26,7 @@ def main() -> None:
     hgqify MODEL --calib FILE [OPTIONS]     convert a model
     hgqify check DIR --data FILE            compare Keras, integers and C simulation
     hgqify inspect MODEL                    say what would be converted, and what not
+    hgqify report DIR                       write the page of a result, report.html, again
     hgqify sweep MODEL --calib FILE -o DIR  accuracy under many budgets, from one calibration
 
     `hgqify convert --help` lists the options of a conversion.

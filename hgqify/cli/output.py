@@ -28,5 +28,5 @@ def show_result(result: Any, target: Path, check: Any | None, notes: Sequence[st
 
 def files_in(target: Path) -> str:
     """The files of a result by name, as far as there are any."""
-    names = ("model.keras", "report.json", "part.npz", "hls")
+    names = ("model.keras", "report.html", "report.json", "part.npz", "hls")
     return ", ".join(f"{n}/" if (target / n).is_dir() else n for n in names if (target / n).exists())

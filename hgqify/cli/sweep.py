@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from hgqify.cli.convert import MARKER, project_options, width_options
+from hgqify.cli.group import told_command
 from hgqify.cli.options import (
     budgets_option,
     compensate_option,
@@ -71,7 +72,9 @@ from hgqify.progress import TextProgress, no_progress
 @seed_option
 @unsafe_option
 @quiet_option
+@click.pass_context
 def sweep(
+    ctx: click.Context,
     *,
     model: str,
     calib: str,
@@ -117,7 +120,7 @@ def sweep(
     click.echo(found.table())
     click.echo(f"written to {folder}/: {', '.join(found.files)}, points/")
     if save_chosen is not None:
-        written = found.result().save(save_chosen, force=force)
+        written = found.result().save(save_chosen, force=force, command=told_command(ctx))
         for note in written.notes:
             click.echo(f"note: {note}")
         click.echo(f"chosen point written to {save_chosen}/: {files_in(save_chosen)}")

@@ -106,7 +106,20 @@ class Sweep:
                 remedy=f"the least lost is {best.drop or 0.0:.2f}, at {best.ebops:,} EBOPs: allow that, or "
                 "give larger budgets",
             )
-        return self._results.make(point.target_ebops)
+        result = self._results.make(point.target_ebops)
+        return dataclasses.replace(result, report=dataclasses.replace(result.report, sweep=self._told()))
+
+    def _told(self) -> dict[str, Any]:
+        """The sweep for the report of one of its points."""
+        names = ("target_ebops", "ebops", "metric", "drop", "loss", "on_front", "chosen")
+        return {
+            "points": [{name: getattr(point, name) for name in names} for point in self.points],
+            "metric": self.metric.value,
+            "float_metric": self._reference(),
+            "samples": self.samples,
+            "data": self.data,
+            "rule": self.rule,
+        }
 
     def table(self) -> str:
         """The points as aligned text, the one chosen marked, and what was judged on."""

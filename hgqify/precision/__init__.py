@@ -10,13 +10,14 @@ What tensors can hold, and what consumers see of them
     infer, annotate; requests, formats, Request, NodeFormats
 Statements about the program
     certify, Certificate, Entry, FLOAT32_BITS, FLOAT64_BITS; prove_overflow, OverflowProof, needed_bits
-    count_ebops, total_ebops
+    count_ebops, total_ebops, operand_bits
 """
 
 from hgqify.precision import ops
 from hgqify.precision.backward import requests
 from hgqify.precision.certificate import FLOAT32_BITS, FLOAT64_BITS, Certificate, Entry, certify
 from hgqify.precision.ebops import count as count_ebops
+from hgqify.precision.ebops import operand_bits
 from hgqify.precision.ebops import total as total_ebops
 from hgqify.precision.forward import annotate, infer
 from hgqify.precision.lower import default_registry, lower, trace
@@ -54,6 +55,7 @@ __all__ = [
     "infer",
     "lower",
     "needed_bits",
+    "operand_bits",
     "ops",
     "prove_overflow",
     "requests",

@@ -1,8 +1,21 @@
-"""What a conversion produced, as plain data: for JSON, and as a few lines for the terminal.
+"""What a conversion produced, as plain data: as JSON, as a page for a browser, as lines for the terminal.
 
 Report, LayerReport, Quality, SCHEMA, plain
+On disk
+    render_report(result) -> Path      record_check(result, check)
+    HTML_FILE; report.schema.json describes report.json
 """
 
+from hgqify.report.files import HTML_FILE, record_check, render_report
 from hgqify.report.report import SCHEMA, LayerReport, Quality, Report, plain
 
-__all__ = ["SCHEMA", "LayerReport", "Quality", "Report", "plain"]
+__all__ = [
+    "HTML_FILE",
+    "SCHEMA",
+    "LayerReport",
+    "Quality",
+    "Report",
+    "plain",
+    "record_check",
+    "render_report",
+]

@@ -10,7 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-SCHEMA = 1
+from hgqify.report.notebook import summary_html
+from hgqify.report.page import page
+
+SCHEMA = 2
+"""Version of the JSON form, which `report.schema.json` describes."""
+
 _NAMED = 3  # how many layers a line names; the others are counted
 
 
@@ -27,6 +32,10 @@ class LayerReport:
         ebops: exact effective bit operations.
         sqnr_db: signal to quantization noise at its output, all noise before it included; None if unknown.
         float32_proved: whether Keras in float32 is proved equal to the integers here.
+        input_mean, weight_mean: mean of the widths whose ends are ``input_bits`` and ``weight_bits``, over
+            elements.
+        input_widths, weight_widths: how many elements have how many bits, as pairs.
+        weight_values: histogram of the kernel, see `gather.weight_histogram`; None without weights.
     """
 
     layer: str
@@ -38,6 +47,11 @@ class LayerReport:
     ebops: int
     sqnr_db: float | None
     float32_proved: bool
+    input_mean: float | None = None
+    weight_mean: float | None = None
+    input_widths: tuple[tuple[int, int], ...] = ()
+    weight_widths: tuple[tuple[int, int], ...] = ()
+    weight_values: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +64,7 @@ class Quality:
         float_accuracy, accuracy: against the labels; None without.
         output_sqnr_db: signal to quantization noise of the outputs.
         data: what the samples are.
+        float_rms_error, rms_error: root mean square of output - label, where labels are numbers; else None.
     """
 
     samples: int
@@ -58,11 +73,15 @@ class Quality:
     accuracy: float | None
     output_sqnr_db: float
     data: str
+    float_rms_error: float | None = None
+    rms_error: float | None = None
 
     def __str__(self) -> str:
         parts = []
         if self.float_accuracy is not None and self.accuracy is not None:
             parts.append(f"accuracy {self.float_accuracy:.4f} float, {self.accuracy:.4f} quantized")
+        if self.float_rms_error is not None and self.rms_error is not None:
+            parts.append(f"rms error {self.float_rms_error:.4g} float, {self.rms_error:.4g} quantized")
         if self.agreement is not None:
             parts.append(f"same class as float for {100 * self.agreement:.2f} %")
         parts.append(f"output SQNR {self.output_sqnr_db:.1f} dB")
@@ -92,6 +111,15 @@ class Report:
         quality: against the float model.
         seconds: time of each stage.
         notes: what was given and not used, and why.
+        graph: the layers and the formats between them, see `gather.network`.
+        outcomes: confusion of classes or residuals, see `gather.outcomes`; None for too many classes.
+        archive: models that the training passed through, of which none is as good as another in both
+            EBOPs and held-out loss: step, ebops, loss, accuracy, agreement.
+        sweep: all points of the sweep over budgets that this is one of, as in sweep.json; None without.
+        check: verdict of the comparison of all codes, see `export.CheckReport`; None if it was not made.
+        versions: of hgqify and the packages that it ran on.
+        command: what reproduces this result; None if it is not known.
+        created: when, in UTC, ISO 8601.
     """
 
     version: str
@@ -114,6 +142,14 @@ class Report:
     equalize: Mapping[str, Any] | None = None
     correct_bias: Mapping[str, Any] | None = None
     kept: tuple[Mapping[str, str], ...] = ()
+    graph: Mapping[str, Any] = field(default_factory=dict)
+    outcomes: Mapping[str, Any] | None = None
+    archive: tuple[Mapping[str, Any], ...] = ()
+    sweep: Mapping[str, Any] | None = None
+    check: Mapping[str, Any] | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    command: str | None = None
+    created: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data with the schema's version; numbers that JSON lacks (infinity) become None."""
@@ -122,6 +158,14 @@ class Report:
     def to_json(self) -> str:
         """The report as JSON text."""
         return json.dumps(self.to_dict(), indent=1, allow_nan=False)
+
+    def to_html(self) -> str:
+        """The report as one HTML file that needs nothing else."""
+        return page(self.to_dict())
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the headline, and the layers that cost most."""
+        return summary_html(self.to_dict())
 
     def summary(self) -> str:
         """The headline figures."""

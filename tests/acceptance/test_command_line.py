@@ -95,7 +95,13 @@ def result(run: tuple[Path, str, str], tmp_path: Path) -> Iterator[Path]:
 def test_a_run_at_defaults(run: tuple[Path, str, str]) -> None:
     folder, stdout, stderr = run
     assert os.listdir(folder) == ["tiny_hgq"]
-    assert sorted(os.listdir(folder / "tiny_hgq")) == ["hls", "model.keras", "program.npz", "report.json"]
+    assert sorted(os.listdir(folder / "tiny_hgq")) == [
+        "hls",
+        "model.keras",
+        "program.npz",
+        "report.html",
+        "report.json",
+    ]
     assert "exact: every code is equal" in stdout
     assert "same class as float" in stdout
     assert stdout.splitlines()[-1].startswith("written to tiny_hgq/")
@@ -106,12 +112,15 @@ def test_a_run_at_defaults(run: tuple[Path, str, str]) -> None:
 
 def test_the_report_file(run: tuple[Path, str, str]) -> None:
     report = json.loads((run[0] / "tiny_hgq" / "report.json").read_text())
-    assert report["schema"] == 1
+    assert report["schema"] == 2
     assert set(report) == {
         *("schema", "version", "model", "settings", "conversion", "layers", "calibration", "finetune"),
         *("ebops", "float32_proved", "float32_open", "float64_proved", "certificate", "overflow"),
         *("quality", "seconds", "notes", "allocation", "equalize", "correct_bias"),
+        *("graph", "outcomes", "archive", "sweep", "check", "versions", "command", "created"),
     }
+    assert report["check"]["exact"] is True
+    assert re.fullmatch(r"hgqify convert \S+/tiny.keras --calib \S+/x.npy", report["command"])
     assert report["model"] == "tiny"
     assert sum("moved to the host" in entry["reason"] for entry in report["conversion"]) == 1
     assert set(report["conversion"][0]) == {"layer", "kind", "status", "reason", "remedy", "target"}

@@ -20,12 +20,14 @@ from hgqify.cli import main
 from hgqify.cli.check import check
 from hgqify.cli.convert import convert
 from hgqify.cli.inspect import inspect
+from hgqify.cli.report import report
 from hgqify.cli.sweep import sweep
 from hgqify.errors import DataError
 from hgqify.export import Strategy
 from hgqify.progress import Event, Progress, no_progress
 
-COMMANDS = {"convert": convert, "check": check, "inspect": inspect, "sweep": sweep}
+COMMANDS = {"convert": convert, "check": check, "inspect": inspect, "report": report, "sweep": sweep}
+STOOD_IN = ("convert", "check", "inspect", "sweep", "record_check", "render_report")
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,16 @@ class Api:
     def to_json(self) -> str:
         return json.dumps({"exact": self.exact})
 
+    def to_dict(self) -> dict[str, Any]:
+        return {"exact": self.exact}
+
+    def record_check(self, *args: Any) -> None:
+        self._called("record_check", args, {})
+
+    def render_report(self, *args: Any) -> Path:
+        self._called("render_report", args, {})
+        return Path("report.html")
+
     def named(self, name: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return next((args, options) for called, args, options in self.calls if called == name)
 
@@ -95,7 +107,7 @@ class Api:
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Api:
     stand_in = Api()
-    for name in COMMANDS:
+    for name in STOOD_IN:
         monkeypatch.setattr(hgqify, name, getattr(stand_in, name), raising=False)
     monkeypatch.chdir(tmp_path)
     return stand_in
@@ -114,7 +126,9 @@ def test_convert_is_the_default_command(api: Api) -> None:
             # What the user does not say is left to the API's defaults.
             kept = {"training_folder": Path("m_hgq.training")}
             assert api.named("convert") == (("m.keras", "x.npy"), {"exportable": True, **kept})
-            assert api.named("save") == ((Path("m_hgq"),), {"force": False})
+            command = f"main {' '.join(['convert', *args])}"
+            assert api.named("save") == ((Path("m_hgq"),), {"force": False, "command": command})
+            assert api.named("record_check") == ((Path("m_hgq"), {"exact": True}), {})
             assert api.named("check") == (
                 (Path("m_hgq"),),
                 {"data": "x.npy", "random": 200, "limit": 200},
@@ -173,7 +187,8 @@ def test_convert_passes_on_what_is_given(api: Api) -> None:
         "width_rate": 0.02,
         "devices": "all",
     }
-    assert api.named("save") == ((Path("out"),), {"force": True})
+    (folder,), options = api.named("save")
+    assert (folder, options["force"]) == (Path("out"), True)
     assert [name for name, *_ in api.calls] == ["convert", "save"]
     assert result.stderr == ""
 
@@ -355,7 +370,9 @@ def test_sweep_passes_on_what_is_given(api: Api) -> None:
         "softmax": "refuse",
     }
     assert [name for name, *_ in after] == ["result", "save"]
-    assert api.named("save") == ((Path("best"),), {"force": True})
+    (folder,), options = api.named("save")
+    assert (folder, options["force"]) == (Path("best"), True)
+    assert options["command"].startswith("main sweep m.keras --calib x.npz --labels y")
     assert "chosen point written to best/" in result.stdout
 
 

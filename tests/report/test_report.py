@@ -24,8 +24,22 @@ def report() -> Report:
     return hgqify.convert(model, x, labels=y, finetune_steps=0, progress=no_progress).report
 
 
-def test_labels_that_fit_no_output_are_mentioned(report):
-    assert "note: the labels were not used" in report.summary()
+def test_labels_that_are_numbers_give_the_error(report):
+    assert report.quality.accuracy is None
+    assert report.outcomes["against"] == "labels"
+    # The model is untrained, and rounding changes next to nothing.
+    assert report.quality.rms_error == pytest.approx(report.quality.float_rms_error, rel=0.05)
+    assert f"rms error {report.quality.float_rms_error:.4g} float" in report.summary()
+    assert "not used" not in report.summary()
+
+
+def test_labels_that_fit_no_output_are_mentioned():
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(2)])
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(32, 6)).astype(np.float32), rng.normal(size=(32, 3)).astype(np.float32)
+    found = hgqify.convert(model, x, labels=y, finetune_steps=0, progress=no_progress).report
+    assert "note: the labels were not used" in found.summary()
+    assert found.outcomes["against"] == "float model"
 
 
 def test_json_holds_every_figure_and_no_infinity(report):
