@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -174,8 +175,49 @@ def _max_pool(node: Node, writer: _Writer) -> None:
     writer.add(ops.Reshape(), name, node.shape, node, last=True)
 
 
+def _moved(node: Node, writer: _Writer) -> None:
+    """Pad, crop or repeat axis by axis: each as the middle one of three, which turns nothing."""
+    op, name = node.op, node.inputs[0]
+    shape = writer.shape(name)
+    for axis, amount in enumerate(_amounts(op)):
+        if amount in (1, (0, 0)):
+            continue
+        before, after = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
+        one, size = _along(op, amount, shape[axis])
+        name = writer.add(ops.Reshape(), name, (before, shape[axis], after), node)
+        name = writer.add(one, name, (before, size, after), node)
+        shape = (*shape[:axis], size, *shape[axis + 1 :])
+    writer.add(ops.Reshape(), name, node.shape, node, last=True)
+
+
+def _amounts(op: Op) -> tuple[Any, ...]:
+    if isinstance(op, ops.Pad):
+        return op.padding
+    if isinstance(op, ops.Crop):
+        return op.cropping
+    if isinstance(op, ops.Repeat):
+        return op.repeats
+    raise TypeError(type(op))
+
+
+def _along(op: Op, amount: Any, size: int) -> tuple[Op, int]:
+    """The operation on the middle one of three axes of ``size`` places, and how many it leaves."""
+    none = (0, 0)
+    if isinstance(op, ops.Repeat):
+        return ops.Repeat(repeats=(1, amount, 1)), size * amount
+    if isinstance(op, ops.Pad):
+        return ops.Pad(padding=(none, amount, none)), size + sum(amount)
+    return ops.Crop(cropping=(none, amount, none)), size - sum(amount)
+
+
 _OVER_THREE_AXES: Mapping[type[Op], Callable[[Node, _Writer], None]] = MappingProxyType(
-    {ops.Dense: _dense, ops.Conv: _conv, ops.SumPool: _sum_pool, ops.MaxPool: _max_pool}
+    {
+        ops.Dense: _dense,
+        ops.Conv: _conv,
+        ops.SumPool: _sum_pool,
+        ops.MaxPool: _max_pool,
+        **dict.fromkeys((ops.Pad, ops.Crop, ops.Repeat), _moved),
+    }
 )
 
 

@@ -103,7 +103,10 @@ def config_of(operation: keras.Operation, name: str) -> dict[str, Any]:
             received=type(operation).__name__,
             remedy="give it a get_config() that returns its constructor's arguments",
         ) from error
-    return cleaned(config)
+    plain = cleaned(config)
+    # To a layer a type says how it computes; to an operation such as a cast, what.
+    is_layer = isinstance(operation, keras.layers.Layer)
+    return plain if is_layer or "dtype" not in config else {**plain, "dtype": config["dtype"]}
 
 
 def cleaned(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -45,7 +45,7 @@ from hgqify.layers.ebops import span
 from hgqify.layers.einsum import QEinsum
 from hgqify.layers.einsum_dense import QEinsumDense
 from hgqify.layers.embedding import QEmbedding
-from hgqify.layers.functions import exp_of_negative, inverse_sqrt, reciprocal_from_one
+from hgqify.layers.functions import bin_index, exp_of_negative, inverse_sqrt, reciprocal_from_one
 from hgqify.layers.fused_batchnorm import QBatchNormDense, QEinsumDenseBatchnorm
 from hgqify.layers.linear import QLinear
 from hgqify.layers.masking import QMask
@@ -147,6 +147,7 @@ __all__ = [
     "QSum",
     "QUnaryFunctionLUT",
     "Quantize",
+    "bin_index",
     "ebops_breakdown",
     "exp_of_negative",
     "get_activation",

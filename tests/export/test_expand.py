@@ -21,7 +21,10 @@ def volumes():
     b("top", ops.MaxPool(window=(2, 2, 2), strides=(1, 2, 2), padding=pads), "xq", (4, 3, 2, 4))
     b("sum", ops.SumPool(window=(2, 2, 2), strides=(2, 2, 1), padding=pads), "xq", (2, 3, 4, 4))
     b("dense", b.dense(4, 3), "xq", (4, 5, 3, 3))
-    return b.program("conv", "wide", "top", "sum", "dense")
+    b("padded", ops.Pad(padding=((1, 2), (0, 1), (2, 0), (0, 0))), "xq", (7, 6, 5, 4))
+    b("cropped", ops.Crop(cropping=((1, 0), (0, 0), (0, 2), (0, 0))), "xq", (3, 5, 1, 4))
+    b("repeated", ops.Repeat(repeats=(2, 1, 3, 1)), "xq", (8, 5, 9, 4))
+    return b.program("conv", "wide", "top", "sum", "dense", "padded", "cropped", "repeated")
 
 
 def broadcasts():
