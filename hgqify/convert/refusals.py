@@ -60,7 +60,7 @@ def _random_crop(node: Node, slots: Slots) -> keras.layers.Layer:
 
 def _resizing(node: Node, slots: Slots) -> keras.layers.Layer:
     raise UnsupportedLayerError(
-        "this resizing is neither a move of values nor a matrix for each axis",
+        "this resizing is no matrix for each axis, rounds integers, or cuts an axis into too many pieces",
         where=node.name,
         received=f"{node.kind} of {slots.input_shape} to {node.shape}",
         remedy=REMEDIES["Resizing"],

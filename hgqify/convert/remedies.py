@@ -5,6 +5,13 @@ from types import MappingProxyType
 
 _ATTENTION = "use masks that are the same for every sample (use_causal_mask, a constant)"
 _NORM = "normalize over the last axes (groups: of the last axis), with gamma and beta along them"
+_COMPARED = (
+    "compare what does not depend on data (shapes, arange): a mask has to be the same for every sample"
+)
+_COMPARISONS = (
+    *("Equal", "NotEqual", "Less", "LessEqual", "Greater", "GreaterEqual"),
+    *("LogicalAnd", "LogicalNot", "LogicalOr"),
+)
 
 REMEDIES: Mapping[str, str] = MappingProxyType(
     {
@@ -25,6 +32,7 @@ REMEDIES: Mapping[str, str] = MappingProxyType(
         "CategoryEncoding": "use Embedding with rows of an identity matrix, or encode before the firmware",
         "Resizing": "give it images of floats and no fill_value, or resize the data before the firmware",
         "EinsumDense": "keep the batch axis first, and sum over what input and kernel share only",
+        **{f"ops.{name}": _COMPARED for name in _COMPARISONS},
         "LocallyConnected1D": "use a convolution",
         "LocallyConnected2D": "use a convolution",
     }

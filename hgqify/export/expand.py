@@ -70,12 +70,17 @@ class _Writer:
 
 def _broadcast(node: Node, writer: _Writer) -> None:
     """Repeat each operand to the shape of the result: places as they are, channels by a product with ones."""
-    inputs = []
+    inputs, rank = [], len(node.shape)
     for name in node.inputs:
         shape = writer.shape(name)
         if len(shape) < len(node.shape):
             shape = (1,) * (len(node.shape) - len(shape)) + shape
             name = writer.add(ops.Reshape(), name, shape, node)
+        if rank > 3:
+            repeats = tuple(size // own for size, own in zip(node.shape, shape, strict=True))
+            name = _along_axes(ops.Repeat(repeats=repeats), name, node, writer)
+            inputs.append(name if shape == node.shape else writer.add(ops.Reshape(), name, node.shape, node))
+            continue
         if shape[-1] != node.shape[-1]:
             ones = Constant(codes=np.ones((1, node.shape[-1]), np.int64), frac=0)
             shape = (*shape[:-1], node.shape[-1])
@@ -177,7 +182,12 @@ def _max_pool(node: Node, writer: _Writer) -> None:
 
 def _moved(node: Node, writer: _Writer) -> None:
     """Pad, crop or repeat axis by axis: each as the middle one of three, which turns nothing."""
-    op, name = node.op, node.inputs[0]
+    name = _along_axes(node.op, node.inputs[0], node, writer)
+    writer.add(ops.Reshape(), name, node.shape, node, last=True)
+
+
+def _along_axes(op: Op, name: str, node: Node, writer: _Writer) -> str:
+    """The name of the tensor, with the axes of the last step as (before, axis, behind)."""
     shape = writer.shape(name)
     for axis, amount in enumerate(_amounts(op)):
         if amount in (1, (0, 0)):
@@ -187,7 +197,7 @@ def _moved(node: Node, writer: _Writer) -> None:
         name = writer.add(ops.Reshape(), name, (before, shape[axis], after), node)
         name = writer.add(one, name, (before, size, after), node)
         shape = (*shape[:axis], size, *shape[axis + 1 :])
-    writer.add(ops.Reshape(), name, node.shape, node, last=True)
+    return name
 
 
 def _amounts(op: Op) -> tuple[Any, ...]:
