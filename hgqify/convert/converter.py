@@ -11,6 +11,7 @@ import keras
 from hgqify.convert import elementwise, embedding, keep, linear, recurrent, reductions, refusals, structure
 from hgqify.convert.describe import describe
 from hgqify.convert.edges import INPUT, Edges, quantize_edges
+from hgqify.convert.lower_discretization import LowerDiscretization
 from hgqify.convert.lower_normalization import LowerNormalization
 from hgqify.convert.lower_softmax import LowerSoftmax
 from hgqify.convert.registry import Registry
@@ -188,7 +189,9 @@ class _Planner:
         canonical, events = canonicalize(graph, strip_softmax=policy is SoftmaxPolicy.LOGITS)
         lowered = LowerSoftmax(final=policy is not SoftmaxPolicy.REFUSE)(canonical)
         normal = LowerNormalization()(lowered.graph)
-        self.graph, events = normal.graph, (*events, *lowered.events, *normal.events)
+        bins = LowerDiscretization()(normal.graph)
+        self.graph = bins.graph
+        events = (*events, *lowered.events, *normal.events, *bins.events)
         self.kept: dict[str, str] = {}
         self._unkept: dict[str, UnsupportedLayerError] = {}
         self._look(rules)

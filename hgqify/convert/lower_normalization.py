@@ -27,7 +27,7 @@ class LowerNormalization(Pass):
     name = "lower-normalization"
 
     def run(self, graph: Graph) -> PassResult:
-        """Lower every normalization; those over parameters of several axes in between stay."""
+        """Lower every normalization of single samples."""
         replacements, events = {}, []
         for node in graph:
             if node.kind in KINDS and node.call is None and _is_possible(node):
@@ -37,13 +37,10 @@ class LowerNormalization(Pass):
 
 
 def _is_possible(node: Node) -> bool:
-    axes, rank = positive_axes(node), len(node.shape) + 1
+    axes = positive_axes(node)
     if 0 in axes:
         return False
-    if node.kind == "GroupNormalization":
-        return axes == (rank - 1,)
-    # Parameters of several axes become those of one.
-    return len(axes) == 1 or not node.weights or axes == tuple(range(rank - len(axes), rank))
+    return node.kind != "GroupNormalization" or len(axes) == 1
 
 
 def _parts(node: Node) -> tuple[Node, ...]:
@@ -79,16 +76,25 @@ def _normalized(
 
 
 def _grouped(parts: Parts, x: str) -> str:
-    """Each group of channels over all places."""
-    *space, channels = parts.origin.shape
+    """Each group of channels over all places; channels elsewhere than behind them are moved there."""
+    given, (axis,) = parts.origin.shape, positive_axes(parts.origin)
+    order = _behind((axis,), len(given))
+    x = parts.permute("channels_last", x, given, order)
+    *space, channels = (given[a] for a in order)
     groups = int(parts.origin.config["groups"])
     groups = channels if groups == -1 else groups
     shape = (math.prod(space), groups, channels // groups)
-    x = parts.add("groups", "Reshape", (x,), shape, {"target_shape": shape})
+    x = parts.reshape("groups", x, shape)
     epsilon = float(parts.origin.config["epsilon"])
     y = _normalized(parts, x, shape, (1, 3), centered=True, epsilon=epsilon)
-    whole = parts.origin.shape
-    return parts.add("channels", "Reshape", (y,), whole, {"target_shape": whole})
+    y = parts.reshape("channels", y, (*space, channels))
+    return parts.permute("channels_back", y, (*space, channels), np.argsort(order).tolist())
+
+
+def _behind(axes: tuple[int, ...], rank: int) -> list[int]:
+    """All axes from 0, those of ``axes`` (batch counted as 0) behind the others."""
+    last = [a - 1 for a in axes]
+    return [a for a in range(rank) if a not in last] + last
 
 
 def _affine(parts: Parts, x: str, axes: tuple[int, ...]) -> None:
@@ -110,10 +116,15 @@ def _affine(parts: Parts, x: str, axes: tuple[int, ...]) -> None:
         "moving_variance": np.ones(size, np.float32),
     }
     config: dict[str, Any] = {"epsilon": 0.0, "axis": axes[0] if len(axes) == 1 else -1}
-    flat = node.shape
-    if len(axes) > 1:
-        flat = (*node.shape[: axes[0] - 1], size)
-        x = parts.add("flat", "Reshape", (x,), flat, {"target_shape": flat})
+    if len(axes) == 1:
+        parts.add("scale", "BatchNormalization", (x,), node.shape, config, weights)
+        return
+    # Parameters of several axes become those of one.
+    order = _behind(axes, len(node.shape))
+    turned = tuple(node.shape[a] for a in order)
+    x = parts.permute("turned", x, node.shape, order)
+    flat = (*turned[: -len(axes)], size)
+    x = parts.reshape("flat", x, flat)
     x = parts.add("scale", "BatchNormalization", (x,), flat, config, weights)
-    if len(axes) > 1:
-        parts.add("whole", "Reshape", (x,), node.shape, {"target_shape": node.shape})
+    x = parts.reshape("whole", x, turned)
+    parts.permute("back", x, turned, np.argsort(order).tolist())

@@ -10,6 +10,7 @@ import numpy as np
 
 import hgqify.layers as q
 from hgqify.graph import Node
+from hgqify.graph.passes.part_nodes import PartWriter
 from hgqify.quantizers import Place, QType, QuantizerConfig
 
 BELOW, MASK, SUM, MEAN, TABLE = "QBelowMaximum", "QMask", "QSum", "QMean", "QActivation"
@@ -30,17 +31,15 @@ FULL_RECIPROCAL = 24
 """Bits of the reciprocal in a float mean."""
 
 
-class Parts:
-    """The parts of one node, in order.
+class Parts(PartWriter):
+    """The parts of one node, in order; those without a Keras layer quantize nothing.
 
     Args:
         origin: the node.
     """
 
     def __init__(self, origin: Node) -> None:
-        self.origin = origin
-        self.nodes: list[Node] = []
-        self._shapes: dict[str, tuple[int, ...]] = {}
+        super().__init__(origin)
         self._off = {place: QuantizerConfig(QType.DUMMY, place).get_config() for place in Place}
 
     def add(
@@ -48,34 +47,21 @@ class Parts:
         label: str,
         kind: str,
         inputs: Sequence[str],
-        shape: tuple[int, ...],
+        shape: Sequence[int],
         config: Mapping[str, Any] | None = None,
         weights: Mapping[str, np.ndarray] | None = None,
+        **rest: Any,
     ) -> str:
         """Append a part; returns its name."""
-        origin = self.origin
         settings = dict(config or {})
         if kind in _FLOAT:
             settings |= {"iq_conf": self._off[Place.DATALANE], "enable_ebops": False}
+            rest["source"] = _FLOAT[kind]
         if kind == SCALED:
             settings["iq_conf"] = [self._off[Place.DATALANE]] * len(inputs)
         if kind == TABLE:
             settings["oq_conf"] = self._off[Place.TABLE]
-        self.nodes.append(
-            Node(
-                name=f"{origin.name}/{label}",
-                kind=kind,
-                config=settings,
-                weights=weights or {},
-                inputs=tuple(inputs),
-                shape=shape,
-                shared=f"{origin.shared}/{label}" if origin.shared else None,
-                origin=origin.origin,
-                source=_FLOAT.get(kind),
-            )
-        )
-        self._shapes[self.nodes[-1].name] = shape
-        return self.nodes[-1].name
+        return super().add(label, kind, inputs, shape, settings, weights, **rest)
 
     def reduced(self, label: str, kind: str, source: str, shape: tuple[int, ...], axes: Sequence[int]) -> str:
         """A sum or mean over axes (batch included), which stay with size 1."""
@@ -88,7 +74,7 @@ class Parts:
     def table(self, label: str, function: Any, source: str, **params: Any) -> str:
         """A function of single elements."""
         config = {**q.get_activation(function, params, where=self.origin.name).get_config()}
-        return self.add(label, TABLE, (source,), self._shapes[source], config)
+        return self.add(label, TABLE, (source,), self.shapes[source], config)
 
     def product(self, label: str, a: str, b: str, shape: tuple[int, ...]) -> str:
         """Element by element; shapes broadcast."""
@@ -97,11 +83,6 @@ class Parts:
     def scaled(self, label: str, x: str, factor: str, shape: tuple[int, ...]) -> str:
         """Element by element times a factor that differs from sample to sample by orders of magnitude."""
         return self.add(label, SCALED, (x, factor), shape)
-
-    def done(self) -> tuple[Node, ...]:
-        """The parts; the last one has the name of the node itself."""
-        *parts, last = self.nodes
-        return (*parts, last.with_(name=self.origin.name, shared=self.origin.shared))
 
 
 def positive_axes(node: Node) -> tuple[int, ...]:

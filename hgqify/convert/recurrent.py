@@ -9,10 +9,12 @@ from hgqify.convert.slots import Slots
 from hgqify.errors import UnsupportedLayerError
 from hgqify.graph import Node, why_not_unrolled
 
+_KINDS = ("SimpleRNN", "LSTM", "GRU", "RNN", "Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
+
 
 def converters() -> dict[str, Converter]:
     """Converters by kind."""
-    return dict.fromkeys(("SimpleRNN", "LSTM", "GRU", "RNN", "Bidirectional"), _refuse)
+    return dict.fromkeys(_KINDS, _refuse)
 
 
 def _refuse(node: Node, slots: Slots) -> keras.layers.Layer:

@@ -17,11 +17,18 @@ from hgqify.precision.program import Node
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Context:
-    """A plan, the backend, and the hls4ml tensor that holds each node's value."""
+    """A plan, the backend, the hls4ml tensor that holds each node's value, and the names that nodes have."""
 
     plan: Plan
     backend: Backend
     tensors: Mapping[str, str]
+    taken: frozenset[str] = frozenset()
+
+    def apart(self, name: str) -> str:
+        """The name of a layer beside a node's own: as wished, or longer where another node has it."""
+        while name in self.taken:
+            name += "_"
+        return name
 
     def shape_of(self, name: str) -> tuple[int, ...]:
         """Shape of a node's output."""

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -69,12 +70,17 @@ class _Writer:
 
 def _broadcast(node: Node, writer: _Writer) -> None:
     """Repeat each operand to the shape of the result: places as they are, channels by a product with ones."""
-    inputs = []
+    inputs, rank = [], len(node.shape)
     for name in node.inputs:
         shape = writer.shape(name)
         if len(shape) < len(node.shape):
             shape = (1,) * (len(node.shape) - len(shape)) + shape
             name = writer.add(ops.Reshape(), name, shape, node)
+        if rank > 3:
+            repeats = tuple(size // own for size, own in zip(node.shape, shape, strict=True))
+            name = _along_axes(ops.Repeat(repeats=repeats), name, node, writer)
+            inputs.append(name if shape == node.shape else writer.add(ops.Reshape(), name, node.shape, node))
+            continue
         if shape[-1] != node.shape[-1]:
             ones = Constant(codes=np.ones((1, node.shape[-1]), np.int64), frac=0)
             shape = (*shape[:-1], node.shape[-1])
@@ -174,8 +180,54 @@ def _max_pool(node: Node, writer: _Writer) -> None:
     writer.add(ops.Reshape(), name, node.shape, node, last=True)
 
 
+def _moved(node: Node, writer: _Writer) -> None:
+    """Pad, crop or repeat axis by axis: each as the middle one of three, which turns nothing."""
+    name = _along_axes(node.op, node.inputs[0], node, writer)
+    writer.add(ops.Reshape(), name, node.shape, node, last=True)
+
+
+def _along_axes(op: Op, name: str, node: Node, writer: _Writer) -> str:
+    """The name of the tensor, with the axes of the last step as (before, axis, behind)."""
+    shape = writer.shape(name)
+    for axis, amount in enumerate(_amounts(op)):
+        if amount in (1, (0, 0)):
+            continue
+        before, after = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
+        one, size = _along(op, amount, shape[axis])
+        name = writer.add(ops.Reshape(), name, (before, shape[axis], after), node)
+        name = writer.add(one, name, (before, size, after), node)
+        shape = (*shape[:axis], size, *shape[axis + 1 :])
+    return name
+
+
+def _amounts(op: Op) -> tuple[Any, ...]:
+    if isinstance(op, ops.Pad):
+        return op.padding
+    if isinstance(op, ops.Crop):
+        return op.cropping
+    if isinstance(op, ops.Repeat):
+        return op.repeats
+    raise TypeError(type(op))
+
+
+def _along(op: Op, amount: Any, size: int) -> tuple[Op, int]:
+    """The operation on the middle one of three axes of ``size`` places, and how many it leaves."""
+    none = (0, 0)
+    if isinstance(op, ops.Repeat):
+        return ops.Repeat(repeats=(1, amount, 1)), size * amount
+    if isinstance(op, ops.Pad):
+        return ops.Pad(padding=(none, amount, none)), size + sum(amount)
+    return ops.Crop(cropping=(none, amount, none)), size - sum(amount)
+
+
 _OVER_THREE_AXES: Mapping[type[Op], Callable[[Node, _Writer], None]] = MappingProxyType(
-    {ops.Dense: _dense, ops.Conv: _conv, ops.SumPool: _sum_pool, ops.MaxPool: _max_pool}
+    {
+        ops.Dense: _dense,
+        ops.Conv: _conv,
+        ops.SumPool: _sum_pool,
+        ops.MaxPool: _max_pool,
+        **dict.fromkeys((ops.Pad, ops.Crop, ops.Repeat), _moved),
+    }
 )
 
 

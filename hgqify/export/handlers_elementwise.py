@@ -66,7 +66,10 @@ def _wide_enough(node: Node, found: QuantizerType, context: Context, spec: Layer
         return [spec]
     wider = HlsType(k=held.k, i=held.i + missing, f=held.f)
     widened = renamed(
-        context.cast(node), name=f"{spec.name}_wide", types={**spec.types, "result": wider}, node=None
+        context.cast(node),
+        name=context.apart(f"{spec.name}_wide"),
+        types={**spec.types, "result": wider},
+        node=None,
     )
     return [widened, renamed(spec, inputs=(widened.name,))]
 

@@ -61,16 +61,20 @@ def transpose(node: Node, context: Context) -> list[LayerSpec]:
         if keeps_order(op, shape):
             return [last]
         if shape[0] == 1:
-            return _transpose_rest(op, shape, last)
+            return _transpose_rest(op, shape, last, context)
     return [context.spec(node, "Transpose", attributes={"perm": list(op.perm)})]
 
 
-def _transpose_rest(op: ops.Transpose, shape: tuple[int, ...], last: LayerSpec) -> list[LayerSpec]:
+def _transpose_rest(
+    op: ops.Transpose, shape: tuple[int, ...], last: LayerSpec, context: Context
+) -> list[LayerSpec]:
     """Without the first axis, of size one: with it hls4ml drops the transposition of a model input."""
-    first = renamed(last, name=f"{last.name}_rest", attributes={"target_shape": list(shape[1:])}, node=None)
+    first = renamed(
+        last, name=context.apart(f"{last.name}_rest"), attributes={"target_shape": list(shape[1:])}, node=None
+    )
     turn = renamed(
         last,
-        name=f"{last.name}_turn",
+        name=context.apart(f"{last.name}_turn"),
         kind="Transpose",
         inputs=(first.name,),
         attributes={"perm": [axis - 1 for axis in op.perm if axis > 0]},
@@ -98,7 +102,7 @@ def concatenate(node: Node, context: Context) -> list[LayerSpec]:
             spec = context.spec(node, "Reshape", attributes={"target_shape": shape})
             spec = renamed(
                 spec,
-                name=f"{spec.name}_flat{position}",
+                name=context.apart(f"{spec.name}_flat{position}"),
                 inputs=(sources[position],),
                 types={"result": context.type_of(name)},
                 node=None,
@@ -110,7 +114,7 @@ def concatenate(node: Node, context: Context) -> list[LayerSpec]:
     left = sources[0]
     for position, right in enumerate(sources[1:], start=1):
         last = position == len(sources) - 1 and not flat
-        name = whole.name if last else f"{whole.name}_part{position}"
+        name = whole.name if last else context.apart(f"{whole.name}_part{position}")
         specs.append(renamed(whole, name=name, inputs=(left, right), node=whole.node if last else None))
         left = name
     if flat:
@@ -155,7 +159,9 @@ def max_pool(node: Node, context: Context) -> list[LayerSpec]:
         source = specs[-1].name
     if zeros:
         pad = _pad_spec(node, in_shape, op.padding, context)
-        pad = renamed(pad, name=f"{pad.name}_pad", inputs=(source,), types={"result": held}, node=None)
+        pad = renamed(
+            pad, name=context.apart(f"{pad.name}_pad"), inputs=(source,), types={"result": held}, node=None
+        )
         specs.append(pad)
         source, in_shape = pad.name, tuple(pad.attributes["shape"])
         padding = ((0, 0),) * rank
@@ -191,7 +197,11 @@ def max_pool(node: Node, context: Context) -> list[LayerSpec]:
     if not lifted:
         return [*specs, renamed(pool, inputs=(source,))]
     raised = renamed(
-        pool, name=f"{pool.name}_raised", inputs=(source,), types={**pool.types, "result": held}, node=None
+        pool,
+        name=context.apart(f"{pool.name}_raised"),
+        inputs=(source,),
+        types={**pool.types, "result": held},
+        node=None,
     )
     back = _shifted(node, context, node.shape, lowest, context.type_of(node.name), source=raised.name)
     return [*specs, raised, back]
@@ -227,7 +237,7 @@ def _shifted(
         },
     )
     if name:
-        spec = renamed(spec, name=f"{spec.name}_{name}", node=None)
+        spec = renamed(spec, name=context.apart(f"{spec.name}_{name}"), node=None)
     return renamed(spec, inputs=(source,))
 
 
@@ -236,7 +246,7 @@ def pad_before(node: Node, padding: tuple[tuple[int, int], ...], context: Contex
     (name,) = node.inputs
     pad = _pad_spec(node, context.shape_of(name), padding, context)
     types = {"result": context.type_of(name).plain()}
-    return renamed(pad, name=f"{pad.name}_pad", types=types, node=None)
+    return renamed(pad, name=context.apart(f"{pad.name}_pad"), types=types, node=None)
 
 
 def _pad_spec(
@@ -315,8 +325,8 @@ def repeat(node: Node, context: Context) -> list[LayerSpec]:
     if not flat:
         return [resize]
     image = context.spec(node, "Reshape", attributes={"target_shape": [1, *in_shape]})
-    image = renamed(image, name=f"{resize.name}_image", node=None)
-    resize = renamed(resize, name=f"{resize.name}_resized", inputs=(image.name,), node=None)
+    image = renamed(image, name=context.apart(f"{resize.name}_image"), node=None)
+    resize = renamed(resize, name=context.apart(f"{resize.name}_resized"), inputs=(image.name,), node=None)
     back = context.spec(node, "Reshape", attributes={"target_shape": list(out_shape)})
     return [image, resize, renamed(back, inputs=(resize.name,))]
 

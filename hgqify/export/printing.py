@@ -31,7 +31,7 @@ _TAKEN = re.compile(r"(.*_t|.*_ap|loaded_weights|([a-z]|layer|\w*config)\d+(_.*)
 
 def _input(node: Node, context: Context) -> list[LayerSpec]:
     spec = context.spec(node, "InputLayer", attributes={"input_shape": list(node.shape)})
-    return [renamed(spec, name=f"{spec.name}_port") if _TAKEN.fullmatch(spec.name) else spec]
+    return [renamed(spec, name=context.apart(f"{spec.name}_port")) if _TAKEN.fullmatch(spec.name) else spec]
 
 
 HANDLERS: Mapping[type[ops.Op], Handler] = MappingProxyType(
@@ -94,7 +94,8 @@ def print_program(program: Program, io_type: str, *, backend: Backend = BACKENDS
     tensors: dict[str, str] = {}
     layers: list[LayerSpec] = []
     used: set[str] = set()
-    context = Context(plan=plan, backend=backend, tensors=tensors)
+    taken = frozenset(node.name.lower() for node in program.nodes)
+    context = Context(plan=plan, backend=backend, tensors=tensors, taken=taken)
     for node in program.nodes:
         if node.name in plan.absorbed:
             tensors[node.name] = tensors[plan.absorbed[node.name]]
@@ -186,7 +187,7 @@ def _output(
     wider = HlsType(k=held.k, i=held.i + 1, f=held.f)
     spec = renamed(
         context.cast(context.plan.program.by_name[name]),
-        name=f"{tensor}_out{position}",
+        name=context.apart(f"{tensor}_out{position}"),
         inputs=(tensor,),
         types={"result": wider},
         node=name,

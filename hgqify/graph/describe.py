@@ -123,9 +123,8 @@ def config_of(operation: keras.Operation, name: str) -> dict[str, Any]:
             remedy="give it a get_config() that returns its constructor's arguments",
         ) from error
     if not isinstance(operation, keras.layers.Layer):
-        return {
-            key: value for key, value in config.items() if key != "name"
-        }  # a cast's dtype is what it does
+        # To a layer a type says how it computes; to an operation such as a cast, what.
+        return {key: value for key, value in config.items() if key != "name"}
     found = cleaned(config)
     kept = getattr(operation, "compute_dtype", None)
     if kept and not keras.backend.is_float_dtype(kept):

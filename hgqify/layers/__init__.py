@@ -46,7 +46,7 @@ from hgqify.layers.ebops import span
 from hgqify.layers.einsum import QEinsum
 from hgqify.layers.einsum_dense import QEinsumDense
 from hgqify.layers.embedding import QEmbedding
-from hgqify.layers.functions import exp_of_negative, inverse_sqrt, reciprocal_from_one
+from hgqify.layers.functions import bin_index, exp_of_negative, inverse_sqrt, reciprocal_from_one
 from hgqify.layers.fused_batchnorm import QBatchNormDense, QEinsumDenseBatchnorm
 from hgqify.layers.kept import KeptFloat, copied
 from hgqify.layers.linear import QLinear
@@ -150,6 +150,7 @@ __all__ = [
     "QSum",
     "QUnaryFunctionLUT",
     "Quantize",
+    "bin_index",
     "copied",
     "ebops_breakdown",
     "exp_of_negative",

@@ -1,7 +1,8 @@
-"""Functions of single elements that softmax and normalizations look up in tables."""
+"""Functions of single elements that softmax, normalizations and bins look up in tables."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -26,3 +27,10 @@ def inverse_sqrt(x: Any, epsilon: float = 0.0, least: float = 0.0) -> Any:
     """``1 / sqrt(max(x, 0, least) + epsilon)``: what a normalization multiplies with."""
     held: Any = ops.maximum(x, max(least, 0.0))
     return ops.rsqrt(held + epsilon)
+
+
+@keras.saving.register_keras_serializable("hgqify")
+def bin_index(x: Any, boundaries: Sequence[float] = ()) -> Any:
+    """How many of the ascending ``boundaries`` are at most x: the number of its bin."""
+    index = ops.digitize(x, ops.convert_to_tensor(list(boundaries), dtype="float32"))
+    return ops.cast(index, "float32")

@@ -40,6 +40,13 @@ def all_activations() -> keras.Model:
     return drawn(keras.Model(x, layers.Concatenate()(parts), name="all_activations"))
 
 
+def recurrent() -> keras.Model:
+    """Two directions of one cell, then another cell."""
+    x = keras.Input((3, 2))
+    y = layers.Bidirectional(layers.LSTM(2, return_sequences=True))(x)
+    return drawn(keras.Model(x, layers.Dense(2)(layers.GRU(2)(y)), name="recurrent"))
+
+
 def samples(count: int = 200, features: int = 4, seed: int = 0) -> np.ndarray:
     """Random normal samples."""
     return np.random.default_rng(seed).normal(size=(count, features)).astype(np.float32)

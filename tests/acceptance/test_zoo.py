@@ -75,6 +75,7 @@ VARIATIONS: dict[str, tuple[str | Callable[[], keras.Model], dict[str, Any]]] = 
     "weights per element": ("residual", {"weight_granularity": "element"}),
     "wrapping": ("depthwise", {"overflow": "WRAP", "margin": 0}),
     "four bits": ("nested", {"weight_bits": 4, "activation_bits": 5, "finetune_steps": 3}),
+    "recurrent, trained": (models.recurrent, {"finetune_steps": 3}),
     "everything at once": (
         "multi_output",
         {
@@ -96,8 +97,8 @@ def test_settings_keep_it_exact(name: str) -> None:
     assert_reference_is_keras(result)
 
 
-@pytest.mark.parametrize("name", ["everything at once"])
+@pytest.mark.parametrize("name", ["everything at once", "recurrent, trained"])
 def test_c_simulation_is_exact_with_other_settings(name: str, tmp_path: Path) -> None:
     origin, options = VARIATIONS[name]
-    assert isinstance(origin, str)
-    assert_exact_in_c(converted(tiny_models.build(origin, seed=2), **options), tmp_path / "out")
+    model = origin() if callable(origin) else tiny_models.build(origin, seed=2)
+    assert_exact_in_c(converted(model, **options), tmp_path / "out")

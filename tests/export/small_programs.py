@@ -37,7 +37,7 @@ from hgqify.precision.ops import (
 from hgqify.precision.program import Program
 
 Shape = tuple[int, ...]
-IMAGE, ROW = (6, 4, 4), (8, 4)
+IMAGE, ROW, VOLUME = (6, 4, 4), (8, 4), (2, 3, 2, 2)
 
 
 def one(make: Callable[[Builder], Op], shape: Shape, out: Shape, seed: int = 0) -> Program:
@@ -199,6 +199,13 @@ SMALL: dict[str, Callable[[], Program]] = {
     "pad a row": lambda: one(lambda b: Pad(padding=((1, 2), (0, 0))), ROW, (11, 4)),
     "crop": lambda: one(lambda b: Crop(cropping=((1, 2), (0, 1), (0, 0))), IMAGE, (3, 3, 4)),
     "upsample": lambda: one(lambda b: Repeat(repeats=(2, 2, 1)), IMAGE, (12, 8, 4)),
+    "pad a volume": lambda: one(
+        lambda b: Pad(padding=((1, 0), (0, 1), (1, 1), (0, 0))), VOLUME, (3, 4, 4, 2)
+    ),
+    "crop a volume": lambda: one(
+        lambda b: Crop(cropping=((1, 0), (0, 1), (0, 1), (0, 0))), VOLUME, (1, 2, 1, 2)
+    ),
+    "upsample a volume": lambda: one(lambda b: Repeat(repeats=(1, 2, 2, 1)), VOLUME, (2, 6, 4, 2)),
     "format per element": per_element,
     "one bit": one_bit,
     "shared tensor": shared,

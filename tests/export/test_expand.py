@@ -21,7 +21,10 @@ def volumes():
     b("top", ops.MaxPool(window=(2, 2, 2), strides=(1, 2, 2), padding=pads), "xq", (4, 3, 2, 4))
     b("sum", ops.SumPool(window=(2, 2, 2), strides=(2, 2, 1), padding=pads), "xq", (2, 3, 4, 4))
     b("dense", b.dense(4, 3), "xq", (4, 5, 3, 3))
-    return b.program("conv", "wide", "top", "sum", "dense")
+    b("padded", ops.Pad(padding=((1, 2), (0, 1), (2, 0), (0, 0))), "xq", (7, 6, 5, 4))
+    b("cropped", ops.Crop(cropping=((1, 0), (0, 0), (0, 2), (0, 0))), "xq", (3, 5, 1, 4))
+    b("repeated", ops.Repeat(repeats=(2, 1, 3, 1)), "xq", (8, 5, 9, 4))
+    return b.program("conv", "wide", "top", "sum", "dense", "padded", "cropped", "repeated")
 
 
 def broadcasts():
@@ -36,7 +39,13 @@ def broadcasts():
     b("bc", ops.Multiply(), "b c", (3, 4, 2))
     b("cd", ops.Maximum(), "c d", (3, 4, 2))
     b("ea", ops.Minimum(), "e a", (3, 4, 2))
-    return b.program("ab", "ca", "bc", "cd", "ea")
+    wide = {"u": (2, 2, 3, 4), "v": (2, 2, 3, 1), "w": (1, 2, 1, 4)}
+    for name, shape in wide.items():
+        b(f"{name}x", ops.Input(), "", shape)
+        b(name, programs.quantize(1, 2, 3), f"{name}x", shape)
+    b("uv", ops.Multiply(), "u v", (2, 2, 3, 4))
+    b("vw", ops.Add(), "v w", (2, 2, 3, 4))
+    return b.program("ab", "ca", "bc", "cd", "ea", "uv", "vw")
 
 
 @pytest.mark.parametrize("make", [volumes, broadcasts])
@@ -45,7 +54,8 @@ def test_the_same_values_in_operations_of_hls4ml(make):
     expanded = expand(program)
     assert expanded.outputs == program.outputs
     for node in expanded.nodes:
-        assert len(node.shape) < 4 or isinstance(node.op, ops.Input | ops.Quantize | ops.Reshape)
+        any_shape = ops.Input | ops.Quantize | ops.Reshape | ops.Add | ops.Multiply
+        assert len(node.shape) < 4 or isinstance(node.op, any_shape)
         if type(node.op) in (ops.Add, ops.Subtract, ops.Multiply, ops.Maximum, ops.Minimum):
             assert {expanded.by_name[name].shape for name in node.inputs} == {node.shape}
     inputs = list(random_inputs(program, 200))

@@ -60,6 +60,8 @@ def _layer(step: Step, name: str) -> keras.layers.Layer:
             options[f"{role}_conf"] = _config(form, constant=True)
     if step.kq is not None and step.layer != "QBatchNormalization":
         options["depthwise_initializer" if "Depthwise" in step.layer else "kernel_initializer"] = "zeros"
+    if step.layer == "QEmbedding":
+        options["embeddings_initializer"] = "zeros"
     return getattr(q, step.layer)(name=name, **options)
 
 
@@ -84,6 +86,8 @@ def _set(layer: Any, step: Step, rng: np.random.Generator) -> None:
         _set_widths(quantizer, form, rng)
     if step.oq is not None:
         _set_widths(layer.oq, step.oq, rng)
+    if step.layer == "QEmbedding" and step.oq is not None:
+        layer.embeddings.assign(_values(rng, layer.embeddings.shape, step.oq, step.weights))
     if step.kq is None:
         return
     _set_widths(layer.kq, step.kq, rng)

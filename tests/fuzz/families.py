@@ -19,6 +19,7 @@ from drawing import (
     Tensor,
     constant_formats,
     format_range,
+    formats,
     rarely,
     shape_of,
 )  # fmt: skip
@@ -101,7 +102,7 @@ def conv(d: Drawing) -> None:
 
 
 def depthwise(d: Drawing) -> None:
-    source = d.pick(lambda t: len(t.shape) > 1 and t.shape[-1] <= 4)
+    source = d.pick(lambda t: 1 < len(t.shape) < 4 and t.shape[-1] <= 4)
     shape = d.tensors[source].shape
     options = _window(d, shape)
     rank, size = len(shape) - 1, options.pop("size")
@@ -346,6 +347,20 @@ def again(d: Drawing) -> None:
     wider = max(0, d.tensors[source].top - d.tensors[first.inputs[0]].top) if not first.iq else 0
     finer = max(0, d.tensors[source].frac - d.tensors[first.inputs[0]].frac) if not first.iq else 0
     return d.add(Step(inputs=(source,), again=n), out.shape, out.top + wider, out.frac + finer)
+
+
+def embedding(d: Drawing) -> None:
+    """Rows looked up by numbers that need be neither whole nor within the table."""
+    fitting = [n for n, t in enumerate(d.tensors) if len(t.shape) < 3 and t.size <= LARGE // 4]
+    if not fitting:
+        raise NothingFits
+    source = d.draw(st.sampled_from(fitting[::-1]))
+    shape = d.tensors[source].shape
+    options = {"input_dim": d.draw(st.integers(1, 9)), "output_dim": d.draw(st.integers(1, 3))}
+    oq = d.draw(formats(uniform=True))
+    weights = d.draw(st.sampled_from(["random", "sparse", "constant", "zero"]))
+    step = Step("QEmbedding", (source,), options, oq=oq, weights=weights)
+    d.add(step, (*shape, options["output_dim"]), *format_range(oq))
 
 
 def on_input(d: Drawing) -> None:

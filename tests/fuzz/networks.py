@@ -15,6 +15,7 @@ from families import (
     conv,
     dense,
     depthwise,
+    embedding,
     merge,
     on_input,
     pooling,
@@ -30,12 +31,13 @@ from programs import quantized_once, random_program
 from hgqify.precision import Program
 
 SHAPES = {1: [(4,), (6,), (3,)], 2: [(6, 2), (4, 3), (1, 5)], 3: [(4, 4, 2), (5, 3, 2), (1, 5, 3)]}
+VOLUMES = [(2, 3, 2, 2), (3, 1, 2, 1)]
 
 FAMILIES = [
     (dense, 3), (quantize, 1), (conv, 3), (merge, 4), (activation, 3), (pooling, 3), (structure, 3),
     (depthwise, 2), (separable, 1), (batchnorm, 1), (concatenate, 2), (again, 1), (on_input, 1),
     (reduction, 3),
-    (product, 2),
+    (product, 2), (embedding, 1),
 ]  # fmt: skip
 SPATIAL = (conv, depthwise, separable, pooling)
 
@@ -51,6 +53,8 @@ def networks(draw: Draw, *, uniform: bool = False, most: int = 7) -> Network:
     d = Drawing(draw, uniform)
     rank = draw(st.sampled_from([1, 2, 3, 2, 3]))
     first = draw(st.sampled_from(SHAPES[rank]))
+    if rarely(draw, 10):
+        first = draw(st.sampled_from(VOLUMES))
     inputs = [first]
     for _ in range(draw(st.sampled_from([0, 0, 0, 1, 2]))):
         inputs.append(

@@ -124,7 +124,31 @@ def reshaped_tensor_read_twice():
     return annotate(b.program(rows, relu))
 
 
+def node_with_the_name_of_a_step():
+    """A concatenation of three is written in two steps, and the first one's name was another node's."""
+    b = Builder()
+    x = b.add(quantizer(1, 2, 1), (b.add(Input(), (), SHAPE, name="x"),), SHAPE)
+    relu = b.add(Clip(low=constant(0, 0), high=None), (x,), SHAPE, name="joined_part1")
+    wide = b.add(Concatenate(axis=0), (x, relu, relu), (12,), name="joined")
+    return annotate(b.program(b.add(quantizer(1, 2, 0), (wide,), (12,))))
+
+
+def four_axes_that_broadcast():
+    """Channels were repeated by a product over three spatial axes, which hls4ml has not."""
+    b = Builder()
+    shapes = ((2, 1, 3, 2), (2, 2, 3, 1))
+    x, y = (
+        b.add(quantizer(1, 2, 1), (b.add(Input(), (), s, name=n),), s)
+        for n, s in zip("xy", shapes, strict=True)
+    )
+    return annotate(b.program(b.add(Multiply(), (x, y), (2, 2, 3, 2))))
+
+
 SIMULATED = [
+    (node_with_the_name_of_a_step, "io_parallel"),
+    (node_with_the_name_of_a_step, "io_stream"),
+    (four_axes_that_broadcast, "io_parallel"),
+    (four_axes_that_broadcast, "io_stream"),
     (factors_that_are_both_zero, "io_parallel"),
     (output_that_is_the_input_again, "io_parallel"),
     (output_that_is_the_input_again, "io_stream"),

@@ -11,7 +11,8 @@ from tiny_zoo import tiny_models
 from hgqify.convert import convert, plan
 from hgqify.errors import UnsupportedLayerError
 from hgqify.graph import build, canonicalize, read
-from hgqify.graph.passes.unroll_recurrent import MAX_PIECES, MAX_STEPS
+from hgqify.graph.passes.recurrent_cells import MAX_PIECES
+from hgqify.graph.passes.unroll_recurrent import MAX_STEPS
 
 SHAPE = (4, 3)
 CELLS = {

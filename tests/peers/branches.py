@@ -103,11 +103,13 @@ class Joined:
         model: all branches.
         program: lowered from it.
         places: for every branch, the positions of its outputs.
+        kinds: of the nodes that were converted; empty for branches of quantized layers.
     """
 
     model: keras.Model
     program: Program
     places: Mapping[str, tuple[int, ...]]
+    kinds: frozenset[str] = frozenset()
 
     def part(self, name: str) -> Program:
         """The program of one branch."""
@@ -208,4 +210,5 @@ def convert_joined(branches: Mapping[str, Branch], seed: int = 1) -> Joined:
     conversion = convert(read(model))
     source = open_for(model, tiny_models.inputs(model, CALIBRATED, seed=seed))
     calibrate(conversion.model, conversion.probe, conversion.sites, source, progress=no_progress)
-    return Joined(model=conversion.model, program=lower(conversion.model), places=places)
+    kinds = frozenset(node.kind for node in conversion.graph)
+    return Joined(model=conversion.model, program=lower(conversion.model), places=places, kinds=kinds)

@@ -24,6 +24,12 @@ def chain(shape: tuple[int, ...], make: Layers) -> Built:
     return [x], [y]
 
 
+def chain_of(shape: tuple[int, ...], make: Callable[[keras.KerasTensor], Any]) -> Built:
+    """A function of one input, and a dense layer."""
+    x = keras.Input(shape)
+    return [x], [kl.Dense(2)(make(x))]
+
+
 def concatenated(axis: int, shape: tuple[int, ...], count: int = 3) -> Built:
     x = keras.Input(shape)
     parts = [kl.Dense(shape[-1])(x) for _ in range(count - 1)]
@@ -113,6 +119,40 @@ def dot_attention() -> Built:
     return [x, z], [kl.Dense(2)(kl.Attention(use_scale=True)([kl.Dense(3)(x), z]))]
 
 
+def summed_scores() -> Built:
+    """The scores of every pair of places, causal for one of two."""
+    x, z = keras.Input((3, 2)), keras.Input((3, 2))
+    y = kl.AdditiveAttention()([kl.Dense(2)(x), z])
+    scaled = kl.Attention(score_mode="concat", use_scale=True)
+    return [x, z], [kl.Dense(2)(scaled([y, z], use_causal_mask=True))]
+
+
+def gated_attention() -> Built:
+    """A gate behind the heads, and a window that places see each other in."""
+    x = keras.Input((5, 3))
+    y = kl.MultiHeadAttention(2, 2, use_gate=True, sliding_window=2, output_shape=3)(x, x)
+    return [x], [kl.Dense(2)(y)]
+
+
+def masks_by_hand() -> Built:
+    """A causal mask made of the shape of a tensor, and one that is added to the scores."""
+    x, ops = keras.Input((4, 3)), keras.ops
+    place = ops.cumsum(ops.ones_like(x[:, :, 0]), axis=1)
+    mask = ops.less_equal(ops.expand_dims(place, 1), ops.expand_dims(place, 2))
+    y = kl.MultiHeadAttention(1, 2)(x, x, attention_mask=mask)
+    scores = ops.matmul(y, ops.transpose(x, (0, 2, 1)))
+    scores = scores + (1 - ops.tril(ops.ones((4, 4)))) * -1e9
+    return [x], [kl.Dense(2)(ops.matmul(ops.softmax(scores), x))]
+
+
+def volumes() -> Built:
+    """Three spatial axes padded, cropped and repeated."""
+    x = keras.Input((3, 2, 2, 2))
+    y = kl.ZeroPadding3D(((1, 0), (0, 1), (1, 1)))(x)
+    y = kl.Conv3D(2, 2)(kl.UpSampling3D((1, 2, 2))(y))
+    return [x], [kl.Cropping3D(((1, 0), (0, 2), (3, 1)))(y)]
+
+
 def products() -> Built:
     """By layer and by operations."""
     x, z = keras.Input((3, 4)), keras.Input((4, 2))
@@ -197,6 +237,9 @@ BRANCHES: dict[str, Branch] = {
     "3D global pooling": partial(
         chain, (3, 2, 4, 2), lambda: [kl.Dense(3), kl.GlobalAveragePooling3D(), kl.Dense(3)]
     ),
+    "pooling, 1D": partial(chain, (8, 3), lambda: [kl.AveragePooling1D(2), kl.GlobalMaxPooling1D()]),
+    "3D global maximum": one((2, 2, 2, 3), kl.GlobalMaxPooling3D),
+    "a vector repeated": partial(chain, (4,), lambda: [kl.RepeatVector(3), kl.Dense(2)]),
     "depthwise, 1D": one((10, 3), kl.DepthwiseConv1D, 3, padding="same"),
     "depthwise, 2D": one((7, 6, 3), kl.DepthwiseConv2D, 3, strides=2, padding="same"),
     "depthwise, multiplier 2": one((7, 6, 3), kl.DepthwiseConv2D, 3, depth_multiplier=2),
@@ -268,11 +311,25 @@ BRANCHES: dict[str, Branch] = {
     "GroupNormalization": partial(
         chain, (4, 3, 4), lambda: [kl.Conv2D(4, 2), kl.GroupNormalization(2), kl.Activation("relu")]
     ),
+    "GroupNormalization, channels first": one((4, 3, 2), kl.GroupNormalization, 2, axis=1),
     "D10 softmax with constant masks": masked_softmax,
     "D10 MultiHeadAttention, causal mask": attention,
     "D10 MultiHeadAttention, cross, with scores": cross_attention,
     "D10 Attention": dot_attention,
     "products of two tensors": products,
+    "D10 GroupQueryAttention": partial(chain_of, (4, 3), lambda x: kl.GroupQueryAttention(2, 4, 2)(x, x)),
+    "D10 attention with a gate and a window": gated_attention,
+    "D10 masks made by hand": masks_by_hand,
+    "D10 AdditiveAttention": summed_scores,
+    "padding, cropping, upsampling, 3D": volumes,
+    "AdaptiveAveragePooling": one((4, 5, 2), kl.AdaptiveAveragePooling2D, (2, 2)),
+    "AdaptiveMaxPooling": one((5, 2), kl.AdaptiveMaxPooling1D, 3),
+    "Resizing, nearest": one((6, 4, 2), kl.Resizing, 3, 8, interpolation="nearest"),
+    "Resizing, bilinear": one((4, 4, 2), kl.Resizing, 2, 8),
+    "CenterCrop": one((6, 5, 2), kl.CenterCrop, 3, 2),
+    "ConvLSTM": one((2, 4, 2), kl.ConvLSTM1D, 2, 2, return_sequences=True),
+    "GRU of many steps": one((9, 2), kl.GRU, 2),
+    "Discretization": one((6,), kl.Discretization, [-0.5, 0.0, 0.7]),
     "BatchNorm on another axis": partial(
         chain, (4, 5, 3), lambda: [kl.BatchNormalization(axis=1), kl.Activation("relu")]
     ),
@@ -313,6 +370,10 @@ PARALLEL_ONLY = frozenset(
         "D10 MultiHeadAttention, causal mask",
         "D10 MultiHeadAttention, cross, with scores",
         "D10 Attention",
+        "D10 GroupQueryAttention",
+        "D10 attention with a gate and a window",
+        "D10 masks made by hand",
+        "D10 AdditiveAttention",
         "products of two tensors",
     }
 )

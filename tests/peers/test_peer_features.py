@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from branches import IO_TYPES, Outcome, convert_joined
+from branches import IO_TYPES, Joined, Outcome, convert_joined
 from feature_models import BRANCHES, PARALLEL_ONLY
 from refused_models import REFUSED
 
 import hgqify
+from hgqify.convert import default_registry, recurrent, refusals
 from hgqify.errors import UnsupportedLayerError
 from hgqify.export import compiler
 
@@ -15,8 +16,12 @@ Results = dict[str, dict[str, Outcome]]
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    joined = convert_joined(BRANCHES)
+def joined() -> Joined:
+    return convert_joined(BRANCHES)
+
+
+@pytest.fixture(scope="module")
+def results(joined: Joined, tmp_path_factory: pytest.TempPathFactory) -> Results:
     found = {"Keras": joined.keras()}
     if compiler() is not None:
         found |= joined.simulate(tmp_path_factory.mktemp("features"))
@@ -34,6 +39,13 @@ def test_every_feature_is_exact(results: Results, computation: str, feature: str
         return
     assert not outcome.refused
     assert outcome.exact, str(outcome)
+
+
+def test_every_converter_is_among_them(joined: Joined) -> None:
+    """A converter that no feature and no refusal reaches would be tested by nothing here."""
+    made = {"Quantize"}  # at the edges of a model, by the conversion itself
+    refused = set(refusals.converters()) | set(recurrent.converters()) | {"Softmax"}
+    assert set(default_registry()) - joined.kinds - made - refused == set()
 
 
 @pytest.mark.parametrize("feature", [name for name in REFUSED if not name.startswith("D10")])

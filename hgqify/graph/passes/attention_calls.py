@@ -113,7 +113,7 @@ def bound(graph: Graph, node: Node) -> Call:
 
 def _arguments(node: Node) -> dict[str, Any]:
     """Arguments by parameter; tensors as `Ref`."""
-    in_list = node.kind == "Attention"
+    in_list = node.kind in ("Attention", "AdditiveAttention")
     if node.call is None:
         args: tuple[Any, ...] = tuple(Ref(index) for index in range(len(node.inputs)))
         args, kwargs = (list(args),) if in_list else args, {}

@@ -15,6 +15,7 @@ import numpy as np
 
 from hgqify.graph.model import Call as NodeCall
 from hgqify.graph.model import Node, Ref
+from hgqify.graph.passes.additive_attention import additive
 from hgqify.graph.passes.affine import scale_shift_nodes
 from hgqify.graph.passes.attention_calls import AttentionError, Call
 from hgqify.graph.passes.products import einsum_node
@@ -188,9 +189,9 @@ def grouped_query(node: Node, call: Call) -> Opened:
 
 
 def attention(node: Node, call: Call) -> Opened:
-    """``keras.layers.Attention`` with the score 'dot'; the weight ``scale`` goes onto the query."""
+    """``keras.layers.Attention``; the weight ``scale`` goes onto the query where the score is 'dot'."""
     if node.config.get("score_mode", "dot") != "dot":
-        raise AttentionError("score_mode is 'concat', which needs tanh of all sums of query and key")
+        return additive(node, call)
     if {len(shape) for shape in call.shapes.values()} != {2}:
         raise AttentionError("query, value and key are not sequences of vectors")
     writer, query = _Writer(node, call), call.query

@@ -55,8 +55,12 @@ _AUGMENTATIONS = frozenset(
 )
 
 
+# Casts to these keep the values that layers compute in.
+_WIDE = frozenset({"float32", "float64"})
+
+
 class DropInferenceIdentities(Pass):
-    """Remove dropout, noise, regularization, random augmentation and linear activations."""
+    """Remove dropout, noise, regularization, random augmentation, linear activations and casts to float."""
 
     name = "drop-inference-identities"
 
@@ -80,6 +84,8 @@ def _is_identity(node: Node) -> bool:
         return dtype is None or keras.backend.is_float_dtype(dtype)
     if node.call is not None:
         return False
+    if node.kind == "ops.Cast":
+        return node.config.get("dtype") in _WIDE
     if node.kind == "Activation":
         return is_linear(node.config["activation"])
     return node.kind in _REGULARIZERS or node.kind in _AUGMENTATIONS

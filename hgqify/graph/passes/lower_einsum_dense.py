@@ -20,6 +20,7 @@ from hgqify.equations import EquationError, parse
 from hgqify.graph.model import Graph, Node
 from hgqify.graph.passes.affine import scale_shift_nodes
 from hgqify.graph.passes.base import Pass, PassResult
+from hgqify.graph.passes.part_nodes import named, part_node
 
 
 class LowerEinsumDense(Pass):
@@ -131,23 +132,13 @@ class _Chain:
         shape: tuple[int, ...],
         weights: Mapping[str, np.ndarray] | None = None,
     ) -> None:
-        shared = self._origin.shared
-        new = Node(
-            name=f"{self._origin.name}/{part}",
-            kind=kind,
-            config=config,
-            weights=weights or {},
-            inputs=(self._source,),
-            shape=shape,
-            shared=f"{shared}/{part}" if shared else None,
-            origin=self._origin.origin,
-        )
+        new = part_node(self._origin, part, kind, (self._source,), shape, config, weights)
         self.nodes.append(new)
         self._source, self.shape = new.name, shape
 
     def named(self) -> tuple[Node, ...]:
         """The nodes; the last has the origin's own name."""
-        return (*self.nodes[:-1], self.nodes[-1].with_(name=self._origin.name, shared=self._origin.shared))
+        return named(self._origin, self.nodes)
 
 
 def _lower(node: Node, plan: _Plan) -> tuple[Node, ...]:

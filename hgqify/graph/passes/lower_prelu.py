@@ -5,6 +5,7 @@ import numpy as np
 from hgqify.graph.model import Graph, Node
 from hgqify.graph.passes.affine import scale_shift_nodes
 from hgqify.graph.passes.base import Pass, PassResult
+from hgqify.graph.passes.part_nodes import part_node
 
 
 class LowerPrelu(Pass):
@@ -42,12 +43,4 @@ def _lower(node: Node) -> tuple[Node, ...]:
 
 
 def _part(node: Node, label: str, kind: str, config: dict) -> Node:
-    return Node(
-        name=f"{node.name}/{label}",
-        kind=kind,
-        config=config,
-        inputs=node.inputs,
-        shape=node.shape,
-        shared=f"{node.shared}/{label}" if node.shared else None,
-        origin=node.origin,
-    )
+    return part_node(node, label, kind, node.inputs, node.shape, config)

@@ -20,6 +20,7 @@ import numpy as np
 
 from hgqify.graph.model import Graph, Node
 from hgqify.graph.passes.base import Pass, PassResult
+from hgqify.graph.passes.part_nodes import named, part_node
 
 _KINDS = frozenset({"Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"})
 
@@ -127,9 +128,7 @@ class _Lowering:
         )
         if self.first:
             self._add("first", "Permute", {"dims": (dims[-1], *dims[:-1])}, (source,), self.node.shape)
-        last = self.nodes.pop()
-        self.nodes.append(last.with_(name=self.node.name))
-        return self.nodes
+        return list(named(self.node, self.nodes))
 
     def _resize(
         self,
@@ -213,17 +212,5 @@ class _Lowering:
         shape: tuple[int, ...],
         weights: dict[str, np.ndarray] | None = None,
     ) -> str:
-        node = self.node
-        self.nodes.append(
-            Node(
-                name=f"{node.name}/{label}",
-                kind=kind,
-                config=config,
-                weights=weights or {},
-                inputs=inputs,
-                shape=shape,
-                shared=f"{node.shared}/{label}" if node.shared else None,
-                origin=node.origin,
-            )
-        )
+        self.nodes.append(part_node(self.node, label, kind, inputs, shape, config, weights))
         return self.nodes[-1].name

@@ -10,6 +10,7 @@ sliding window, constants) become the softmax's constant mask; dropout does noth
 from __future__ import annotations
 
 from hgqify.graph.model import SELECT, Graph, Node
+from hgqify.graph.passes.additive_attention import additive
 from hgqify.graph.passes.attention_calls import AttentionError, Call, bound
 from hgqify.graph.passes.attention_nodes import attention, grouped_query, multi_head
 from hgqify.graph.passes.base import Pass, PassResult
@@ -18,11 +19,12 @@ _OPENED = {
     "MultiHeadAttention": multi_head,
     "GroupQueryAttention": grouped_query,
     "Attention": attention,
+    "AdditiveAttention": additive,
 }
 
 
 class OpenAttention(Pass):
-    """MultiHeadAttention, GroupQueryAttention, Attention -> EinsumDense, Einsum, Softmax."""
+    """MultiHeadAttention, GroupQueryAttention, Attention, AdditiveAttention -> projections, Softmax."""
 
     name = "open-attention"
 
@@ -65,6 +67,4 @@ def why_not(node: Node) -> str:
         call = Call.of(node, {})
     except AttentionError as error:
         return str(error)
-    if node.config.get("score_mode", "dot") != "dot":
-        return "score_mode is 'concat', which needs tanh of all sums of query and key"
     return "attention_mask differs between samples" if call.mask is not None else ""

@@ -73,7 +73,10 @@ class Chain:
     def gather(self, axis: int, indices: Sequence[int]) -> "Chain":
         """Places ``indices`` of an axis, in that order: runs are cropped out and joined."""
         size = self.shape[axis]
-        if list(indices) == list(range(size)):
+        indices = list(indices)
+        if indices == list(range(size)):
+            return self
+        if self._strided(axis, indices):
             return self
         breaks = [n + 1 for n, (a, b) in enumerate(pairwise(indices)) if b != a + 1]
         runs = [(indices[a], indices[b - 1] + 1) for a, b in pairwise([0, *breaks, len(indices)])]
@@ -96,6 +99,32 @@ class Chain:
             joined = (rows, len(indices), columns) if axis else (len(indices), columns)
             self.add("Concatenate", {"axis": 2 if axis else 1}, joined, inputs=parts)
         return self.reshape((*before, len(indices), *rest))
+
+    def _strided(self, axis: int, indices: Sequence[int]) -> bool:
+        """Every s-th place, with one crop: as s columns, of which one stays. Whether it was done."""
+        steps = {b - a for a, b in pairwise(indices)}
+        step = steps.pop() if len(steps) == 1 else 0
+        if step < 2:
+            return False
+        size, start, count = self.shape[axis], indices[0] % step, len(indices)
+        skipped = indices[0] // step
+        before, rest = self.shape[:axis], self.shape[axis + 1 :]
+        rows, columns = math.prod(before), math.prod(rest)
+        whole = -(-size // step)
+        if whole * step > size:
+            self.reshape((rows, size, columns))
+            padding = ((0, 0), (0, whole * step - size))
+            self.add(
+                "ZeroPadding2D",
+                {"padding": padding, "data_format": "channels_last"},
+                (rows, whole * step, columns),
+            )
+        self.reshape((rows * whole, step, columns))
+        crop = ((0, 0), (start, step - 1 - start))
+        self.add("Cropping2D", {"cropping": crop}, (rows * whole, 1, columns))
+        self.reshape((*before, whole, *rest))
+        self.gather(axis, range(skipped, skipped + count))
+        return True
 
     def finish(self, shape: tuple[int, ...] | None = None) -> tuple[Node, ...]:
         """The nodes, in the operation's shape; the last has the operation's name."""

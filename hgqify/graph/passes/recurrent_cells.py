@@ -14,8 +14,12 @@ import numpy as np
 
 from hgqify.graph.model import Node
 from hgqify.graph.passes.affine import scale_shift_nodes
+from hgqify.graph.passes.part_nodes import part_node
 
 States = tuple[str | None, ...]
+
+MAX_PIECES = 7
+"""Steps that are cut out of one tensor at most."""
 
 
 class Builder:
@@ -41,7 +45,7 @@ class Builder:
         shape: tuple[int, ...],
     ) -> str:
         """A node without weights; its name."""
-        return self._append(label, kind, config, inputs, shape, {}, self.node.shared is not None)
+        return self._append(part_node(self.node, f"{self.prefix}{label}", kind, inputs, shape, config))
 
     def dense(
         self, label: str, part: str, source: str, shape: tuple[int, ...], kernel: Any, bias: Any = None
@@ -49,10 +53,22 @@ class Builder:
         """A Dense node; all those with the same ``part`` are one layer."""
         weights = {"kernel": kernel} if bias is None else {"kernel": kernel, "bias": bias}
         config = {"units": kernel.shape[-1], "use_bias": bias is not None, "activation": "linear"}
-        name = self._append(label, "Dense", config, (source,), shape, weights, False)
+        return self.weighted(label, part, "Dense", config, source, shape, weights)
+
+    def weighted(
+        self,
+        label: str,
+        part: str,
+        kind: str,
+        config: Mapping[str, Any],
+        source: str,
+        shape: tuple[int, ...],
+        weights: Mapping[str, np.ndarray],
+    ) -> str:
+        """A node with weights; all those with the same ``part`` are one layer."""
         key = f"{self.node.shared or self.node.name}/{self.prefix}{part}"
-        self.nodes[-1] = self.nodes[-1].with_(shared=key)
-        return name
+        label = f"{self.prefix}{label}"
+        return self._append(part_node(self.node, label, kind, (source,), shape, config, weights, shared=key))
 
     def scale(self, label: str, source: str, scale: np.ndarray, shape: tuple[int, ...]) -> str:
         """A vector times a constant one."""
@@ -84,29 +100,23 @@ class Builder:
         """An activation function."""
         return self.add(label, "Activation", {"activation": function}, (source,), shape)
 
-    def _append(
-        self,
-        label: str,
-        kind: str,
-        config: Mapping[str, Any],
-        inputs: tuple[str, ...],
-        shape: tuple[int, ...],
-        weights: Mapping[str, np.ndarray],
-        shared: bool,
-    ) -> str:
-        label = f"{self.prefix}{label}"
-        node = Node(
-            name=f"{self.node.name}/{label}",
-            kind=kind,
-            config=config,
-            weights=weights,
-            inputs=inputs,
-            shape=shape,
-            shared=f"{self.node.shared}/{label}" if shared else None,
-            origin=self.node.origin,
-        )
+    def _append(self, node: Node) -> str:
         self.nodes.append(node)
         return node.name
+
+
+def pieces(builder: Builder, source: str, start: int, steps: int, gates: int, units: int) -> list[str]:
+    """The rows of each step, ``gates`` of them; halves first where they are many, for streams."""
+    if steps == 1:
+        return [source]
+    half = (steps + 1) // 2
+    parts = [(n, 1) for n in range(steps)] if steps <= MAX_PIECES else [(0, half), (half, steps - half)]
+    found = []
+    for first, count in parts:
+        label = f"t{start + first}_in" if count == 1 else f"t{start + first}_to_{start + first + count - 1}"
+        piece = builder.rows(label, source, first * gates, count * gates, steps * gates, units)
+        found += pieces(builder, piece, start + first, count, gates, units)
+    return found
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

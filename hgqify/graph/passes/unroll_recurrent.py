@@ -10,7 +10,9 @@ import numpy as np
 
 from hgqify.graph.model import SELECT, Graph, Node, Ref
 from hgqify.graph.passes.base import Pass, PassResult
-from hgqify.graph.passes.recurrent_cells import CELLS, Builder, Cell, States
+from hgqify.graph.passes.recurrent_cells import CELLS, Builder, Cell, States, pieces
+from hgqify.graph.passes.unroll_conv_lstm import CONV_LSTM, unrolled
+from hgqify.graph.passes.unroll_conv_lstm import why_not as why_no_images
 
 MAX_STEPS = 64
 """Steps a layer is unrolled to at most; every step is some ten layers of its own."""
@@ -18,14 +20,11 @@ MAX_STEPS = 64
 MAX_STATE = 4096
 """Steps times units at most: so many values of the states stand side by side in hardware."""
 
-MAX_PIECES = 7
-"""Steps that are cut out of one tensor at most."""
-
-_RECURRENT = frozenset({*CELLS, "RNN", "Bidirectional"})
+_RECURRENT = frozenset({*CELLS, "RNN", "Bidirectional", *CONV_LSTM})
 
 
 class UnrollRecurrent(Pass):
-    """SimpleRNN, LSTM, GRU, RNN over their cells, Bidirectional -> Dense, activations, merges, step by step.
+    """SimpleRNN, LSTM, GRU, RNN over their cells, Bidirectional, ConvLSTM -> ordinary layers, step by step.
 
     The part of the input is one Dense over the whole sequence. A state that starts at zero costs nothing
     in the first step.
@@ -45,7 +44,7 @@ class UnrollRecurrent(Pass):
             if why_not_unrolled(node, given):
                 continue
             builder = Builder(node)
-            outputs = _unrolled(builder, given)
+            outputs = (unrolled if node.kind in CONV_LSTM else _unrolled)(builder, given)
             found = {node.name: outputs[0]}
             if node.outputs > 1:
                 selected = [each for each in graph.consumers(node.name) if each.kind == SELECT]
@@ -75,6 +74,8 @@ def why_not_unrolled(node: Node, shape: tuple[int, ...]) -> tuple[str, str] | No
             "it is called with other arguments than a sequence and states",
             "call it as layer(x) or layer(x, initial_state=[...]) with tensors",
         )
+    if node.kind in CONV_LSTM:
+        return why_no_images(shape)
     names = {_name(cell) for part in _directions(node) for cell in _cells(part)}
     if not names <= CELLS.keys():
         return (
@@ -219,7 +220,7 @@ def _steps(
         start = start[cell.states :]
     outputs = []
     prefix = builder.prefix
-    given = _pieces(builder, x, 0, steps, first)
+    given = pieces(builder, x, 0, steps, first.gates, first.units)
     for t in reversed(range(steps)) if backwards else range(steps):
         value = given[t]
         for number, cell in enumerate(cells):
@@ -233,21 +234,6 @@ def _steps(
         builder.prefix = prefix
         outputs.append(value)
     return outputs, [name for own in states for name in own if name is not None]
-
-
-def _pieces(builder: Builder, source: str, start: int, steps: int, cell: Cell) -> list[str]:
-    """The rows of each step. Halves first where they are many: a stream has few readers."""
-    if steps == 1:
-        return [source]
-    half = (steps + 1) // 2
-    parts = [(n, 1) for n in range(steps)] if steps <= MAX_PIECES else [(0, half), (half, steps - half)]
-    found = []
-    for first, count in parts:
-        label = f"t{start + first}_in" if count == 1 else f"t{start + first}_to_{start + first + count - 1}"
-        rows = (first * cell.gates, count * cell.gates, steps * cell.gates)
-        piece = builder.rows(label, source, *rows, cell.units)
-        found += _pieces(builder, piece, start + first, count, cell)
-    return found
 
 
 def _stacked(builder: Builder, label: str, outputs: list[str], units: int) -> str:
