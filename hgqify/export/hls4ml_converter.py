@@ -64,7 +64,7 @@ def convert_from_keras_model(
     """hls4ml's model of a model of our layers; ``compile`` and ``predict`` it, or ``build`` it, as any other.
 
     Equal to ``hls4ml.converters.convert_from_keras_model`` where that can read the model. It cannot read
-    nested models and layers that hls4ml lacks; this function can.
+    nested models, a concatenation of three tensors, and layers that hls4ml lacks; this function can.
 
     Args:
         model: Sequential or Functional, of quantized layers and layers that only move values.

@@ -140,4 +140,8 @@ def _result(states: list[Any], return_sequences: bool, name: str) -> Any:
     if not return_sequences:
         return states[-1]
     rows = [keras.layers.Reshape((1, *h.shape[1:]), name=f"{name}_row{n}")(h) for n, h in enumerate(states)]
-    return keras.layers.Concatenate(axis=1, name=f"{name}_states")(rows) if len(rows) > 1 else rows[0]
+    joined = rows[0]
+    for n, row in enumerate(rows[1:], start=1):  # two at a time: hls4ml's reader takes no more
+        last = n == len(rows) - 1
+        joined = keras.layers.Concatenate(axis=1, name=f"{name}_states{'' if last else n}")([joined, row])
+    return joined

@@ -169,3 +169,16 @@ def test_float_models_are_left_to_hls4ml(tmp_path):
     assert dense.name == "floating"
     assert dense.get_attr("weight_t").precision.width == 16
     assert "Hgqify" not in converted.config.config["HLSConfig"]["Model"]
+
+
+def test_layers_made_of_layers_pass_hls4mls_reader_too(tmp_path):
+    x, y = keras.Input((3, 2), name="x"), keras.Input((3, 4), name="y")
+    with hgqify.config.QuantizerConfigScope(heterogeneous_axis=()):
+        states = hgqify.layers.gru(Quantize()(x), 2, return_sequences=True)
+        seen = hgqify.layers.multi_head_attention(Quantize()(y), states, num_heads=1, key_dim=2, output_dim=2)
+        model = keras.Model([x, y], hgqify.layers.QBatchNormDense(2)(QAdd()([seen, states])))
+    hls4ml.converters.convert_from_keras_model(
+        model, output_dir=str(tmp_path / "hls"), backend="Vitis", allow_da_fallback=False
+    ).write()
+    write_project(lower(model), tmp_path / "ours", ProjectOptions())
+    assert firmware(tmp_path / "hls") == firmware(tmp_path / "ours")
