@@ -237,7 +237,8 @@ def _concluded(
     def choose(entry: Entry) -> Result:
         """Another model that the training passed through; this one stays as it is."""
         model = keras.models.clone_model(conversion.model, clone_function=copied)
-        model.set_weights(list(entry.weights))
+        for variable, value in zip(model.variables, entry.weights, strict=True):
+            variable.assign(value)
         other = dataclasses.replace(state, conversion=dataclasses.replace(conversion, model=model))
         told = dataclasses.replace(trained, best_step=entry.step, loss=entry.loss, lost=None)
         return _concluded(other, allocation, dataclasses.replace(tuned, report=told), {**seconds})

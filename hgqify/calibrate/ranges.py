@@ -130,6 +130,8 @@ def _extremes_model(probe: keras.Model) -> keras.Model:
     """
     outputs = []
     for tensor in probe.outputs:
+        if not keras.backend.is_float_dtype(tensor.dtype):  # of a layer that stays in float
+            tensor = keras.ops.cast(tensor, "float32")
         outputs += [keras.ops.min(tensor, axis=0), keras.ops.max(tensor, axis=0)]
     return keras.Model(probe.inputs, outputs)
 

@@ -36,7 +36,8 @@ class Rule:
             is the width of the layer's inputs, output_bits that of its output quantizer if it has one,
             table_bits that of the entries of its lookup table.
         weight_granularity, activation_granularity, overflow, rounding: as in `ConvertSettings`.
-        keep_float: leave the layer unquantized. It computes as before, and cannot be exported.
+        keep_float: leave the layer in float, between quantizers, as ``unsupported='keep'`` does with layers
+            that have no fixed-point form. It computes as before, and cannot be exported.
 
     Raises:
         RuleError: no match half, no action half, or contradicting actions.

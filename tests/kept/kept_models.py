@@ -152,11 +152,17 @@ def recurrent() -> keras.Model:
     return keras.Model(x, _dense(layers.Flatten(name="f")(y), "b", 3))
 
 
+def truth() -> keras.Model:
+    x = keras.Input((4,), name="x")
+    return keras.Model(x, _dense(ops.greater(_dense(x, "a"), 0.0), "b", 3))
+
+
 MODELS: dict[str, Callable[[], keras.Model]] = {
     make.__name__: make
     for make in (
         middle, in_a_row, in_a_row_with_moves, branch, two_branches, read_within_and_without,
         start, start_beside_exact, end, several_outputs, shared, attention, operation, integers, recurrent,
+        truth,
     )
 }  # fmt: skip
 

@@ -1,6 +1,7 @@
 """Models with layers kept in float: converted, lowered, saved, and checked part by part."""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -9,10 +10,13 @@ import pytest
 from kept_models import MODELS, data
 
 import hgqify
-from hgqify.convert import Status
+from hgqify.convert import Conversion, Status
+from hgqify.errors import ExportError
+from hgqify.export import ProjectOptions, refuse_unprintable
 from hgqify.layers import KeptFloat
-from hgqify.precision import exact_parts, from_npz, lower, self_contained
+from hgqify.precision import Program, exact_parts, from_npz, lower, self_contained, to_npz
 from hgqify.progress import no_progress
+from hgqify.stages import calibrated
 
 KEPT = {
     "middle": ["wave"],
@@ -30,6 +34,7 @@ KEPT = {
     "operation": ["cumsum"],
     "integers": ["lookup"],
     "recurrent": ["lstm"],
+    "truth": ["greater"],
 }
 # Entries and exits of the exact parts, by name of the Keras layer.
 PARTS = {
@@ -48,49 +53,52 @@ PARTS = {
     "operation": ["x -> a_exit", "cumsum -> b"],
     "integers": ["x, lookup -> add"],
     "recurrent": ["lstm -> b"],
+    "truth": ["x -> a_exit", "greater -> b"],
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    name: str
+    model: keras.Model
+    conversion: Conversion
+    program: Program
+
+
 @pytest.fixture(scope="module", params=list(MODELS))
-def converted(request: pytest.FixtureRequest) -> tuple[str, keras.Model, hgqify.Result]:
+def converted(request: pytest.FixtureRequest) -> Case:
     keras.utils.set_random_seed(3)
     model = MODELS[request.param]()
-    result = hgqify.convert(model, data(model), unsupported="keep", finetune_steps=0, progress=no_progress)
-    return request.param, model, result
+    found = calibrated(model, data(model), unsupported="keep", finetune_steps=0).conversion
+    return Case(name=request.param, model=model, conversion=found, program=lower(found.model))
 
 
-def test_the_kept_layers_and_nothing_else_stay_float(
-    converted: tuple[str, keras.Model, hgqify.Result],
-) -> None:
-    name, _, result = converted
-    found = [layer.name for layer in result.model.layers if isinstance(layer, KeptFloat)]
-    assert sorted(re.sub(r"_\d+$", "", n) if "greater" in n or "cumsum" in n else n for n in found) == sorted(
-        KEPT[name]
-    )
-    assert [entry["layer"] for entry in result.report.kept] == [k.layer for k in result.program.kept]
-    assert all(f"kept in float: {layer} (" in result.summary() for layer in found)
-    assert "layers kept in float not counted" in result.summary()
-    statuses = [entry["status"] for entry in result.report.conversion]
-    assert str(Status.FLOAT) in statuses
-    assert str(Status.REFUSED) not in statuses
-    for layer in result.model.layers:
-        assert not isinstance(layer, KeptFloat) or not layer.trainable_variables
+def test_the_kept_layers_and_nothing_else_stay_float(converted: Case) -> None:
+    conversion = converted.conversion
+    kept = [layer for layer in conversion.model.layers if isinstance(layer, KeptFloat)]
+    # Keras numbers operations without a name over the whole process.
+    found = [re.sub(r"(greater|cumsum)_\d+", r"\1", layer.name) for layer in kept]
+    assert sorted(found) == sorted(KEPT[converted.name])
+    assert [layer.layer for layer in converted.program.kept] == [layer.name for layer in kept]
+    assert {*conversion.kept} == {layer.name for layer in kept}
+    assert all(conversion.kept.values())
+    assert conversion.report.with_status(Status.FLOAT)
+    assert not conversion.report.refused
+    assert not any(layer.trainable_variables for layer in kept)
 
 
-def test_the_clone_is_the_float_model(converted: tuple[str, keras.Model, hgqify.Result]) -> None:
-    _, model, result = converted
-    x = data(model, 9)
+def test_the_clone_is_the_float_model(converted: Case) -> None:
+    x = data(converted.model, 9)
     wanted, found = (
         keras.tree.flatten(m.predict_on_batch(keras.tree.pack_sequence_as(m.input, x)))
-        for m in (model, result.float_model)
+        for m in (converted.model, converted.conversion.clone)
     )
     for a, b in zip(wanted, found, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
-def test_the_exact_parts(converted: tuple[str, keras.Model, hgqify.Result]) -> None:
-    name, _, result = converted
-    program = result.program
+def test_the_exact_parts(converted: Case) -> None:
+    name, program = converted.name, converted.program
     layer = {node.name: node.layer for node in program.nodes}
 
     def told(part: object) -> str:
@@ -100,10 +108,8 @@ def test_the_exact_parts(converted: tuple[str, keras.Model, hgqify.Result]) -> N
     assert [told(part) for part in exact_parts(program)] == PARTS[name]
 
 
-def test_no_path_leaves_a_self_contained_part_and_comes_back(
-    converted: tuple[str, keras.Model, hgqify.Result],
-) -> None:
-    program = converted[2].program
+def test_no_path_leaves_a_self_contained_part_and_comes_back(converted: Case) -> None:
+    program = converted.program
     readers = {node.name: {reader.name for reader in program.consumers[node.name]} for node in program.nodes}
     for kept in program.kept:
         for name in kept.reads:
@@ -126,31 +132,21 @@ def test_no_path_leaves_a_self_contained_part_and_comes_back(
         assert not behind & {*part.entries.values()}, str(part)
 
 
-def test_saved_loaded_and_checked(converted: tuple[str, keras.Model, hgqify.Result], tmp_path: Path) -> None:
-    name, model, result = converted
-    written = result.save(tmp_path / "r")
-    assert not (tmp_path / "r" / "hls").exists()
-    assert "no project was written" in written.notes[0]
-    program = from_npz(tmp_path / "r" / "program.npz")
-    assert program.kept == result.program.kept
-    loaded = keras.saving.load_model(tmp_path / "r" / "model.keras")
-    assert lower(loaded).kept == program.kept
-    report = hgqify.check(tmp_path / "r", data=data(model, 40), random=40, progress=no_progress)
+def test_saved_loaded_and_checked(converted: Case, tmp_path: Path) -> None:
+    converted.conversion.model.save(tmp_path / "model.keras")
+    to_npz(converted.program, tmp_path / "program.npz")
+    assert from_npz(tmp_path / "program.npz").kept == converted.program.kept
+    report = hgqify.check(tmp_path, data=data(converted.model, 40), random=40, progress=no_progress)
     assert report.exact, report.summary()
-    parts = len(PARTS[name])
-    assert [c.what for c in report.comparisons[1:]] == [
-        f"Keras, part {n + 1} of {parts}" for n in range(parts)
-    ] * 2
+    parts = len(PARTS[converted.name])
+    told = [f"Keras, part {n + 1} of {parts}" for n in range(parts)]
+    assert [c.what for c in report.comparisons] == ["integers of model.keras", *told, *told]
     assert all(c.codes for c in report.comparisons)
-    assert any("C simulation was not run: no part" in note for note in report.notes)
+    assert any("C simulation was not run" in note for note in report.notes)
 
 
-def test_the_whole_is_refused_by_export(
-    converted: tuple[str, keras.Model, hgqify.Result], tmp_path: Path
-) -> None:
-    _, _, result = converted
-    with pytest.raises(hgqify.errors.ExportError, match="stay in float cannot be written") as caught:
-        result.export(tmp_path / "hls")
-    assert all(str(kept) in str(caught.value) for kept in result.program.kept)
+def test_the_whole_is_refused_by_export(converted: Case) -> None:
+    with pytest.raises(ExportError, match="stay in float cannot be written") as caught:
+        refuse_unprintable(converted.program, ProjectOptions())
+    assert all(str(kept) in str(caught.value) for kept in converted.program.kept)
     assert "extent='largest'" in str(caught.value)
-    assert not (tmp_path / "hls").exists()

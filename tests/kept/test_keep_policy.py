@@ -105,6 +105,9 @@ def test_a_rule_keeps_what_could_be_converted() -> None:
     assert [str(kept) for kept in result.program.kept] == ["middle (Dense)", "middle_tanh (Activation)"]
     assert result.report.kept[0]["reason"] == "a rule says so"
     assert "a_exit" in [layer.name for layer in result.model.layers]
+    told = result.summary()
+    assert "kept in float: middle (Dense): a rule says so" in told
+    assert "layers kept in float not counted" in told
 
 
 def test_widths_at_the_border_are_those_of_outputs_and_inputs() -> None:
@@ -150,6 +153,11 @@ def test_a_budget_is_met_through_what_is_kept() -> None:
     assert 0.85 * 900 < result.report.ebops <= 900
     assert "layers kept in float not counted" in result.summary()
     assert result.report.finetune["width_steps"] > 0
+    # The dropout inside the kept layer has a state, which is no weight.
+    fewest = min(entry.ebops for entry in result.archive.front)
+    chosen = result.at(fewest)
+    assert chosen.report.ebops <= fewest
+    assert chosen.program.kept == result.program.kept
 
 
 def test_what_lets_no_gradient_through_stops_learning() -> None:
