@@ -26,7 +26,8 @@ REMEDIES: Mapping[str, str] = MappingProxyType(
         "SpectralNormalization": "wrap a layer of keras.layers, or remove the wrapper",
         "ReversibleEmbedding": "use Embedding and, for the way back, Dense, with weights of its own",
         "Lambda": "write it with supported layers, or with keras.ops and trust it: safe_mode=False, --unsafe",
-        "custom": "write its call() with supported layers and keras.ops only, without numbers drawn or read",
+        "custom": "write its call() with supported layers and keras.ops only (x * self.w, not self.w * x), "
+        "and without numbers that are drawn or read",
         "TimeDistributed": "apply the inner layer to the whole tensor, or once for each time",
         "Dot": "use normalize=False, and scale the inputs yourself",
         "Masking": "remove masks: firmware works on full sequences",

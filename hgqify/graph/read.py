@@ -7,6 +7,7 @@ are reported at once.
 """
 
 import dataclasses
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -135,7 +136,10 @@ class _Reader:
                 shapes = [tuple(values[id(given)].spec.shape) for given in call.inputs]
                 operation = found.unbatched(call.operation, shapes)
                 given, named = _map(actual, (call.args, dict(call.kwargs)))
-                result = _flatten(self._apply(operation, given, named, prefix))
+                label = operation.name
+                if not isinstance(operation, keras.layers.Layer):
+                    label = re.sub(r"_\d+$", "", label)  # Keras numbers them over the whole process
+                result = _flatten(self._apply(operation, given, named, prefix, label))
                 values.update((id(made), tensor) for made, tensor in zip(call.outputs, result, strict=True))
         finally:
             self._depth -= 1
@@ -193,9 +197,18 @@ class _Reader:
             config["output_layers"], lambda name, call, output: values[name, call][output]
         )
 
-    def _apply(self, operation: keras.Operation, args: tuple, kwargs: dict[str, Any], prefix: str) -> Any:
-        """Append the node of one call (or inline a nested model); returns its output structure."""
-        path = self._paths.setdefault(id(operation), prefix + operation.name)
+    def _apply(
+        self, operation: keras.Operation, args: tuple, kwargs: dict[str, Any], prefix: str, label: str = ""
+    ) -> Any:
+        """Append the node of one call (or inline a nested model); returns its output structure.
+
+        Args:
+            operation: layer, operation or nested model.
+            args, kwargs: of the call; tensors as `_Tensor`s.
+            prefix: path of the model it is called in.
+            label: the operation's name there; empty for the one it has.
+        """
+        label = label or operation.name
         self._alive.append(operation)
         kwargs = {
             key: value
@@ -204,9 +217,10 @@ class _Reader:
         }
         if keras_internals.is_plain_model(operation):
             inputs = args[0] if args else kwargs.pop("inputs", None)
-            inner = self._unique(prefix + operation.name) + "/"
+            inner = self._unique(prefix + label) + "/"
             return self.read_model(operation, inputs, prefix=inner)  # type: ignore[arg-type]
-        name = self._unique(prefix + operation.name)
+        name = self._unique(prefix + label)
+        path = self._paths.setdefault(id(operation), name)
         closed = self._closed(operation)
         if closed == "":
             before = len(self.nodes)

@@ -179,7 +179,7 @@ def _why(error: Exception) -> str:
     if "boolean" in text or "Iterating over a symbolic" in text:
         return f"its call() decides by the values of a tensor ({text})"
     if "A KerasTensor" in text or "__jax_array__" in text or "'KerasTensor' object" in text:
-        return f"its call() leaves keras.ops ({text})"
+        return f"its call() leaves keras.ops, or has a weight to the left of an operator ({text})"
     return f"its call() fails on symbolic tensors ({text})"
 
 

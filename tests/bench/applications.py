@@ -163,9 +163,7 @@ def build(name: str, side: int) -> keras.Model:
     """The architecture with random weights. Logits: a softmax of random logits may hide differences."""
     make = getattr(keras.applications, name)
     model = undrawn(
-        lambda: make(
-            weights=None, classes=CLASSES, input_shape=(side, side, 3), classifier_activation=None, name="net"
-        )
+        lambda: make(weights=None, classes=CLASSES, input_shape=(side, side, 3), classifier_activation=None)
     )
     randomize(model)
     return model

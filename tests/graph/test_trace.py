@@ -170,6 +170,38 @@ def test_lambdas_are_opened_outside_safe_mode_only():
     _assert_read(model, graph, tiny_models.inputs(model))
 
 
+@pytest.mark.parametrize(
+    ("shape", "kernel", "function", "kind"),
+    [
+        ((3, 4), (4, 2), lambda x, w: x @ w, "Dense"),
+        ((3, 4), (2, 4), lambda x, w: ops.matmul(x, ops.transpose(w)), "Dense"),
+        ((3, 4), (4, 2, 3), lambda x, w: ops.einsum("btd,dhk->bhtk", x, w), "Dense"),
+        ((6, 4), (2, 4, 3), lambda x, w: ops.conv(x, w, 2, "same"), "Conv1D"),
+        ((6, 5, 2), (2, 3, 2, 3), lambda x, w: ops.conv(x, w - ops.mean(w), (2, 1)), "Conv2D"),
+        ((6, 5, 2), (2, 3, 2, 2), lambda x, w: ops.depthwise_conv(x, w), "DepthwiseConv2D"),
+    ],
+)
+def test_kernels_of_a_layers_own(shape, kernel, function, kind):
+    class Own(layers.Layer):
+        def build(self, given):
+            self.w = self.add_weight(shape=kernel, name="kernel")
+
+        def call(self, x):
+            return function(x, self.w)
+
+    model = _functional(Own(name="own"), shape)
+    graph = read(model)
+    assert [node.kind for node in canonicalize(graph)[0] if node.weights] == [kind]
+    _assert_read(model, graph, tiny_models.inputs(model))
+
+
+def test_operations_are_named_alike_each_time():
+    model = _functional(_code(lambda x: ops.relu(x + 1) + 2), (3,))
+    names = [node.name for node in read(model)]
+    assert names == ["x", "code/add", "code/relu", "code/add@2"]
+    assert [node.name for node in read(model)] == names
+
+
 def _code(function, name="code"):
     class Code(layers.Layer):
         def call(self, x):

@@ -14,6 +14,7 @@ import numpy as np
 from hgqify.graph.model import Graph, Node, Ref
 from hgqify.graph.passes.affine import scale_shift_nodes
 from hgqify.graph.passes.operation_bounds import absolute, at_least, at_most, clip, where
+from hgqify.graph.passes.operation_constants import convolution, dense, depthwise, einsum_dense
 from hgqify.graph.passes.operation_moves import MOVES
 from hgqify.graph.passes.operation_reductions import REDUCTIONS
 from hgqify.graph.passes.products import einsum_rule, matmul_rule
@@ -97,6 +98,10 @@ def _divide(graph: Graph, node: Node) -> tuple[Node, ...] | None:
     if constant is None or not constant.all():
         return None
     return scale_shift_nodes(node, 1 / constant, np.zeros(()))
+
+
+def _either(first: Rule, second: Rule) -> Rule:
+    return lambda graph, node: first(graph, node) or second(graph, node)
 
 
 def _negative(graph: Graph, node: Node) -> tuple[Node, ...] | None:
@@ -233,14 +238,16 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "Amax": _global_pooling("GlobalMaxPooling"),
         "Clip": clip,
         "Concatenate": _concatenate,
+        "Conv": convolution,
+        "DepthwiseConv": depthwise,
         "Divide": _divide,
         "Elu": _parametric("ELU", "alpha"),
-        "Einsum": einsum_rule,
+        "Einsum": _either(einsum_rule, einsum_dense),
         "ExpandDims": _reshape,
         "Gelu": _gelu,
         "LeakyRelu": _parametric("LeakyReLU", "negative_slope"),
         "Max": _global_pooling("GlobalMaxPooling"),
-        "Matmul": matmul_rule,
+        "Matmul": _either(matmul_rule, dense),
         "Mean": _global_pooling("GlobalAveragePooling"),
         "Moveaxis": _permute,
         "Negative": _negative,
