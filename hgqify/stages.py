@@ -21,6 +21,7 @@ from hgqify.calibrate import (
     correct_bias,
     measure_sensitivity,
     renewed,
+    require_gradients,
 )
 from hgqify.calibrated import Calibrated, timed
 from hgqify.convert import (
@@ -95,6 +96,8 @@ def calibrated(
     conversion_settings, calibration_settings, training = split_settings(settings, finetune_steps, seed)
     if io_type != AUTO:
         ProjectOptions(backend=backend, io_type=io_type, **options)  # what is wrong is said before any work
+    if under_budget or calibration_settings.equalize or calibration_settings.ranges is Ranges.MSE:
+        require_gradients()
     seconds: dict[str, float] = {}
     keras.utils.set_random_seed(seed)
 
