@@ -22,6 +22,7 @@ from hgqify.calibrate import (
     measure_sensitivity,
     refuse_opaque,
     renewed,
+    require_gradients,
 )
 from hgqify.calibrated import Calibrated, timed
 from hgqify.convert import (
@@ -100,6 +101,8 @@ def calibrated(
     conversion_settings, calibration_settings, training = split_settings(settings, finetune_steps, seed)
     if io_type != AUTO:
         ProjectOptions(backend=backend, io_type=io_type, **options)  # what is wrong is said before any work
+    if under_budget or calibration_settings.equalize or calibration_settings.ranges is Ranges.MSE:
+        require_gradients()
     seconds: dict[str, float] = {}
     keras.utils.set_random_seed(seed)
 
