@@ -17,12 +17,14 @@ from hgqify.export import ProjectOptions, Written, write_project
 from hgqify.files import atomic_directory
 from hgqify.finetune import Archive, Entry
 from hgqify.precision import Certificate, Program, certify, to_npz
+from hgqify.recipe import Recipe
 from hgqify.report import Report
 
 MODEL_FILE = "model.keras"
 REPORT_FILE = "report.json"
 PROGRAM_FILE = "program.npz"
 PROJECT_FOLDER = "hls"
+SETTINGS_FILE = "config.toml"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,6 +42,8 @@ class Result:
         archive: models that a training under a budget passed through, none as good as another in EBOPs and
             held-out loss, or better; empty without one.
         choose: the result with another model of the archive, see `at`.
+        recipe: the settings that give this result again; None where it is a model that a training merely
+            passed through.
     """
 
     model: keras.Model
@@ -49,6 +53,7 @@ class Result:
     project: ProjectOptions
     archive: Archive = field(default_factory=Archive)
     choose: Callable[[Entry], Result] | None = field(default=None, repr=False)
+    recipe: Recipe | None = field(default=None, repr=False)
 
     @property
     def certificate(self) -> Certificate:
@@ -101,9 +106,10 @@ class Result:
         return Written(path=Path(directory), notes=written.notes)
 
     def save(self, directory: str | os.PathLike[str], *, force: bool = False, **options: Any) -> Written:
-        """Write model.keras, report.json, program.npz and the project hls/ into one folder.
+        """Write model.keras, report.json, program.npz, config.toml and the project hls/ into one folder.
 
-        The report tells the options the project was written with, and the notes.
+        config.toml holds the settings in effect: with it `hgqify.convert` and the command line make the same
+        result again. The report tells the options the project was written with, and the notes.
 
         Args:
             directory: folder to be written; whole or not at all.
@@ -128,6 +134,10 @@ class Result:
                 notes=(*self.report.notes, *written.notes),
             )
             (folder / REPORT_FILE).write_text(report.to_json())
+            if self.recipe is not None:
+                layers = {} if "layers" in options else {"layers": self.recipe.project["layers"]}
+                text = self.recipe.to_toml({**chosen.to_dict(), **layers})
+                (folder / SETTINGS_FILE).write_text(text, encoding="utf-8")
         return Written(path=Path(directory), notes=written.notes)
 
 

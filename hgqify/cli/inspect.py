@@ -22,8 +22,8 @@ def inspect(ctx: click.Context, *, model: str, as_json: bool, unsafe: bool | Non
 
     \b
     Examples:
-      hgqify inspect fixtures/kws/model.keras
-      hgqify inspect fixtures/mnist/model.keras --json
+      hgqify inspect model.keras
+      hgqify inspect model.keras --json
     """
     report = library().inspect(model, **given(safe_mode=False if unsafe else None))
     entries = report.entries

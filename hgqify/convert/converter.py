@@ -15,7 +15,7 @@ from hgqify.convert.lower_normalization import LowerNormalization
 from hgqify.convert.lower_softmax import LowerSoftmax
 from hgqify.convert.registry import Registry
 from hgqify.convert.report import ConversionReport
-from hgqify.convert.rules import Rule, Target, resolve
+from hgqify.convert.rules import Rule, Target, first_rules, resolve
 from hgqify.convert.settings import ConvertSettings, OverflowPolicy, SoftmaxPolicy
 from hgqify.convert.slots import Slots
 from hgqify.errors import UnsupportedLayerError
@@ -64,6 +64,7 @@ class Conversion:
         auto: those whose quantizers may be proved where that is cheaper (`OverflowPolicy.AUTO`).
         names: Keras name of the layer in `model` and `clone`, by `graph.layer_key` of its nodes.
         probe_names: the same in `probe`.
+        ruled: for each rule that says how firmware is built, Keras names of the layers it is the first for.
     """
 
     model: keras.Model
@@ -77,6 +78,7 @@ class Conversion:
     auto: frozenset[str] = frozenset()
     names: Mapping[str, str] = field(default_factory=dict)
     probe_names: Mapping[str, str] = field(default_factory=dict)
+    ruled: tuple[tuple[Rule, tuple[str, ...]], ...] = ()
 
     def with_graph(self, graph: Graph) -> Conversion:
         """The same conversion of a graph that differs in its weights only; all its models get them."""
@@ -159,6 +161,7 @@ def convert(
         auto=planner.layers_with(OverflowPolicy.AUTO),
         names=planner.names,
         probe_names=probe_names,
+        ruled=planner.ruled(rules),
     )
 
 
@@ -245,6 +248,16 @@ class _Planner:
             self.names[layer_key(node)]
             for node in self.edges.graph
             if node.kind != INPUT and self.targets[node.name].overflow is policy
+        )
+
+    def ruled(self, rules: Sequence[Rule]) -> tuple[tuple[Rule, tuple[str, ...]], ...]:
+        """The rules that say how firmware is built, with the layers they are the first for."""
+        nodes = [node for node in self.edges.graph if node.kind != INPUT]
+        first = first_rules(nodes, rules)
+        return tuple(
+            (rule, tuple(dict.fromkeys(self.names[layer_key(n)] for n in nodes if first.get(n.name) is rule)))
+            for rule in rules
+            if rule.building
         )
 
     def sites(self, model: keras.Model) -> tuple[list[str], tuple[Site, ...]]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from stand_in import COMMANDS, Api
+from stand_in import STOOD_IN, Api
 
 import hgqify
 
@@ -11,7 +11,7 @@ import hgqify
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Api:
     stand_in = Api()
-    for name in COMMANDS:
+    for name in STOOD_IN:
         monkeypatch.setattr(hgqify, name, getattr(stand_in, name), raising=False)
     monkeypatch.chdir(tmp_path)
     return stand_in

@@ -24,7 +24,7 @@ def test_convert_is_the_default_command(api: Api) -> None:
                 (Path("m_hgq"),),
                 {"data": "x.npy", "random": 200, "limit": 200},
             )
-            assert result.stdout.splitlines()[0] == "the summary"
+            assert result.stdout.splitlines()[0] == "quality     good"
             assert "m_hgq" in result.stdout
             assert result.stderr.splitlines()[0].startswith("calibrate  5/10 samples")
 
@@ -86,7 +86,7 @@ def test_convert_passes_on_what_is_given(api: Api) -> None:
 def test_what_was_done_otherwise_than_asked_is_said(api: Api) -> None:
     api.notes = ("dense: reuse_factor 3 became 2",)
     result = run("m.keras", "--calib", "x.npy")
-    assert result.stdout.splitlines()[1] == "note: dense: reuse_factor 3 became 2"
+    assert result.stdout.splitlines()[1] == "note        dense: reuse_factor 3 became 2"
 
 
 def test_the_strategies_are_those_of_the_exporter() -> None:
