@@ -106,7 +106,7 @@ def load_settings(path: str | os.PathLike[str], *, data: bool = True) -> dict[st
     known = tables()
     problems = [f"{name}: unknown table. {_near(name, known)}" for name in content if name not in known]
     given = _table(content, "data", known, problems)
-    if "data" in content and "calib" not in given and not problems:
+    if given and "calib" not in given and not problems:
         problems.append("data: the key calib is missing. Name the file with the calibration data")
     convert = _table(content, "convert", known, problems)
     project = _table(content, "project", known, problems)

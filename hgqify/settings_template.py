@@ -5,21 +5,24 @@ Lines that begin with `# ` are text; those that begin with `#` alone are setting
 
 from __future__ import annotations
 
+import enum
 import inspect
 import re
 import textwrap
+import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
 from hgqify import toml_text
 from hgqify.calibrate import CalibrateSettings
-from hgqify.convert import ConversionReport, ConvertSettings, LayerEntry, Rule
-from hgqify.export import ProjectOptions
+from hgqify.convert import ConversionReport, ConvertSettings, LayerEntry
+from hgqify.export import BACKENDS, IO_TYPES, ProjectOptions
 from hgqify.finetune import FinetuneSettings
 from hgqify.settings_file import AUTO, DataTable, tables
 
 _WIDTH = 100
+_BITS = ConvertSettings().activation_bits
 # What stands on the right where there is no default, so that a line can be used as it is.
 _EXAMPLES: Mapping[str, Any] = {
     "calib": "calib.npz",
@@ -37,37 +40,82 @@ _EXAMPLES: Mapping[str, Any] = {
     "clock_uncertainty": 12.5,
     "strategy": "Latency",
 }
-# Keywords of `hgqify.convert` that no settings class has: text and default.
-_KEYWORDS: Mapping[str, tuple[str, Any]] = {
-    "seed": ("of all randomness.", 0),
-    "bits": ("one width for all that is multiplied, instead of the single widths below.", None),
-    "finetune_steps": ("optimizer steps of the fine-tuning; 0 for none.", FinetuneSettings().steps),
-    "target_ebops": ("most EBOPs of the whole model: bits go where they matter.", None),
-    "max_drop": ("instead: the fewest EBOPs that lose at most so many percentage points.", None),
-    "budgets": ("instead: several budgets from one calibration, of which the best is chosen.", None),
-    "compensate": ("under a budget, let the weights make good for rounding (the default there).", None),
+# Keywords of `hgqify.convert` that no settings class has.
+_KEYWORDS: Mapping[str, Any] = {
+    "seed": 0,
+    "bits": None,
+    "finetune_steps": FinetuneSettings().steps,
+    "target_ebops": None,
+    "max_drop": None,
+    "budgets": None,
+    "compensate": None,
 }
-_RULED = ("weight_bits", "activation_bits", "output_bits", "table_bits")
+# For readers of the file, in place of the texts for readers of the code.
+_TEXTS: Mapping[str, str] = {
+    "seed": "Seed of all randomness.",
+    "bits": "One width for all that is multiplied, in place of weight_bits, activation_bits, input_bits and "
+    "table_out_bits.",
+    "finetune_steps": "Steps of the fine-tuning; 0 for none.",
+    "target_ebops": "A budget: most EBOPs of the whole model. Bits go where they matter.",
+    "max_drop": "In place of target_ebops: the fewest EBOPs that lose at most so many percentage points.",
+    "budgets": "In place of target_ebops: several, from one calibration; the best point is taken.",
+    "compensate": "Under a budget, let the weights make good for rounding.",
+    "overflow": "What activations inside the model do beyond their range. Inputs and outputs saturate.",
+    "rounding": "How activations are rounded.",
+    "softmax": "A softmax at the end: give logits (the order of classes is the same), convert, or refuse.",
+    "activation_granularity": "Along which axes the widths of activations differ; io_stream: tensor only.",
+    "ranges": "Which values the formats of activations that saturate hold.",
+    "percentile": "With ranges = percentile: per cent of the values not to saturate; zeros do not count.",
+    "batch_size": "Samples per step of the fine-tuning.",
+    "learning_rate": "Of the fine-tuning at the start, as a fraction of the size of the weights.",
+    "width_rate": "Learning rate of trained widths, in bits; under a budget only.",
+    "width_steps": "Share of the steps in which widths are trained along with weights; under a budget only.",
+    "clip_norm": "Bound on the norm of the gradient of all weights.",
+    "devices": "Split every batch of the fine-tuning over all devices, or use one.",
+    "min_samples": "With fewer samples nothing is trained.",
+    "backend": "Tool the project is written for.",
+    "io_type": "Pass tensors at once, or as a stream; auto: by the model's size.",
+    "part": "FPGA part number; else hls4ml's default.",
+    "clock_period": "In nanoseconds.",
+    "clock_uncertainty": "In per cent of the clock period; else the backend's default.",
+    "strategy": "How sums of products are built; else the first that the backend has.",
+    "reuse_factor": "How often one multiplier is used; 1: fully parallel.",
+    "parallelization_factor": "Positions of a convolution computed at once; io_parallel only.",
+    "project_name": "Name of the top function.",
+}
+_FIRST = (*_KEYWORDS, "weight_bits", "activation_bits")
+_RULE_TEXT = """\
+Rules: exceptions for some layers; the first that matches a layer wins. A rule says which layers it is for:
+path        a regular expression for the whole name of a layer
+layer_type  the class of layers, such as Dense
+and what it sets for them:
+weight_bits, activation_bits, output_bits, table_bits: widths of weights, of what enters, of outputs, of \
+the entries of lookup tables
+weight_granularity, activation_granularity, overflow, rounding: as in [convert]
+strategy, reuse_factor, parallelization_factor: as in [project]"""
 
 
 def settings_template(model: str, report: ConversionReport) -> str:
-    """The file's text.
+    """A settings file for a model, with every option at its default and commented out.
 
     Args:
         model: path or name of the model, for the head.
-        report: what a conversion at defaults would do to its layers.
+        report: what a conversion would do to its layers, as `hgqify.inspect` gives it.
     """
     known = tables()
+    project = {name: kind for name, kind in known["project"].items() if name != "layers"}
+    order = [*_FIRST, *(name for name in known["convert"] if name not in _FIRST)]
     parts = [
         _head(model),
-        _table("data", known["data"], dict.fromkeys(known["data"]), _about(DataTable)),
-        _table("convert", known["convert"], _defaults(known["convert"]), _texts(known["convert"])),
+        _table("data", known["data"], {}, _about(DataTable)),
         _table(
-            "project",
-            {name: kind for name, kind in known["project"].items() if name != "layers"},
-            {**_class_defaults(ProjectOptions), "io_type": AUTO},
-            _about(ProjectOptions)
-            | {"io_type": "'io_parallel', 'io_stream', or 'auto': by the model's size."},
+            "convert",
+            {name: known["convert"][name] for name in order},
+            {**_class_defaults(ConvertSettings, CalibrateSettings, FinetuneSettings), **_KEYWORDS},
+            _about(ConvertSettings, CalibrateSettings, FinetuneSettings),
+        ),
+        _table(
+            "project", project, {**_class_defaults(ProjectOptions), "io_type": AUTO}, _about(ProjectOptions)
         ),
         _rules(report),
     ]
@@ -75,41 +123,47 @@ def settings_template(model: str, report: ConversionReport) -> str:
 
 
 def _head(model: str) -> str:
-    return _prose(
-        f"Settings for {model}.\n\n"
-        f"hgqify {model} --calib calib.npz --config THIS_FILE\n\n"
-        "Every setting stands here with its default, commented out: take the '#' away and change it. "
-        "Options of the command line win over this file. Unknown keys are errors that name the nearest one."
+    return (
+        _prose(
+            f"Settings for {model}, used by: hgqify {model} --calib FILE --config THIS_FILE\n"
+            "Every setting stands here with its default, commented out: take the '#' away and change it. "
+            "Options of the command line win over this file. Unknown keys are errors that name the nearest."
+        )
+        + "\n"
     )
 
 
 def _table(name: str, keys: Mapping[str, Any], defaults: Mapping[str, Any], texts: Mapping[str, str]) -> str:
     lines = [f"[{name}]"]
-    for key in keys:
+    for key, kind in keys.items():
         if key.endswith("_sha256"):  # written along with results
             continue
         default = defaults.get(key)
-        text = texts.get(key, "").strip()
-        lines.append(_prose(text[:1].upper() + text[1:] + ("" if default is not None else " No default.")))
-        lines.append(f"#{key} = {toml_text.value(_EXAMPLES[key] if default is None else default)}")
+        text = _TEXTS.get(key) or texts.get(key, "")
+        parts = [text[:1].upper() + text[1:], _choices(key, kind), "" if default is not None else "Not set."]
+        lines.append(_prose(" ".join(part for part in parts if part)))
+        lines.append(f"#{key} = {toml_text.value(_EXAMPLES.get(key) if default is None else default)}")
     return "\n".join(lines) + "\n"
 
 
+def _choices(key: str, kind: Any) -> str:
+    """The values that a setting knows, where they can be listed."""
+    if key == "backend":
+        return f"One of {', '.join(BACKENDS)}."
+    if key == "io_type":
+        return f"One of {', '.join((AUTO, *IO_TYPES))}."
+    for member in (kind, *typing.get_args(kind)):
+        if isinstance(member, type) and issubclass(member, enum.Enum):
+            return f"One of {', '.join(str(choice.value) for choice in member)}."
+    return ""
+
+
 def _rules(report: ConversionReport) -> str:
-    texts = _about(Rule)
-    actions = [f.name for f in fields(Rule) if f.name not in ("path", "layer_type", "predicate")]
-    lines = [
-        _prose(
-            "Rules: exceptions for some layers. A rule says which layers it is for (path: a regular "
-            "expression for the whole name; layer_type: their class), and what it sets for them: "
-            f"{', '.join(actions)}. The first rule that matches a layer wins."
-        )
-    ]
-    lines += [_prose(f"{name}: {texts[name]}") for name in actions if name in texts and name != "keep_float"]
+    lines = [_prose(_RULE_TEXT)]
     kinds = dict.fromkeys(entry.kind for entry in report.entries if _quantized(entry))
     for kind in list(kinds)[:1]:
         lines += ["", _prose(f"All layers of one class, here {kind}:"), "#[[rule]]"]
-        lines += [f"#layer_type = {toml_text.value(kind)}", "#activation_bits = 10"]
+        lines += [f"#layer_type = {toml_text.value(kind)}", f"#activation_bits = {_BITS}"]
     lines += ["", _prose("The layers of this model:")]
     for entry in report.entries:
         if not _quantized(entry):
@@ -117,7 +171,7 @@ def _rules(report: ConversionReport) -> str:
             lines += ["", _prose(f"{entry.layer} ({entry.kind}) is {entry.status}: {why}".rstrip(": "))]
             continue
         lines += ["", _prose(f"{entry.layer} ({entry.kind})"), "#[[rule]]"]
-        lines += [f"#path = {toml_text.value(re.escape(entry.layer))}", "#activation_bits = 10"]
+        lines += [f"#path = {toml_text.value(re.escape(entry.layer))}", f"#activation_bits = {_BITS}"]
     return "\n".join(lines) + "\n"
 
 
@@ -134,35 +188,22 @@ def _prose(text: str) -> str:
     return "\n".join(f"# {line}".rstrip() for line in lines)
 
 
-def _defaults(keys: Mapping[str, Any]) -> dict[str, Any]:
-    found = {name: default for name, (_, default) in _KEYWORDS.items()}
-    for owner in (ConvertSettings, CalibrateSettings, FinetuneSettings):
-        found = {**_class_defaults(owner), **found}
-    return {name: found[name] for name in keys}
+def _class_defaults(*owners: Any) -> dict[str, Any]:
+    return {f.name: None if f.default is MISSING else f.default for owner in owners for f in fields(owner)}
 
 
-def _texts(keys: Mapping[str, Any]) -> dict[str, str]:
-    found = {name: text for name, (text, _) in _KEYWORDS.items()}
-    for owner in (ConvertSettings, CalibrateSettings, FinetuneSettings):
-        found = {**_about(owner), **found}
-    return {name: found.get(name, "") for name in keys}
-
-
-def _class_defaults(owner: Any) -> dict[str, Any]:
-    return {f.name: None if f.default is MISSING else f.default for f in fields(owner)}
-
-
-def _about(owner: type) -> dict[str, str]:
-    """The text of every attribute in a class's documentation, on one line each."""
+def _about(*owners: type) -> dict[str, str]:
+    """The text of every attribute in the documentation of classes, each on one line."""
     found: dict[str, str] = {}
-    current: list[str] = []
-    for line in (inspect.getdoc(owner) or "").splitlines():
-        entry = re.fullmatch(r" {4}(\w+(?:, \w+)*): (.*)", line)
-        if entry is not None:
-            current = entry[1].split(", ")
-            found |= dict.fromkeys(current, entry[2])
-        elif current and line.startswith(" " * 8):
-            found |= {name: f"{found[name]} {line.strip()}" for name in current}
-        else:
-            current = []
+    for owner in owners:
+        current: list[str] = []
+        for line in (inspect.getdoc(owner) or "").splitlines():
+            entry = re.fullmatch(r" {4}(\w+(?:, \w+)*): (.*)", line)
+            if entry is not None:
+                current = entry[1].split(", ")
+                found |= dict.fromkeys(current, entry[2])
+            elif current and line.startswith(" " * 8):
+                found |= {name: f"{found[name]} {line.strip()}" for name in current}
+            else:
+                current = []
     return found
