@@ -52,8 +52,15 @@ def with_rules(project: ProjectOptions, conversion: Conversion) -> ProjectOption
                 received=", ".join(names),
                 remedy="remove them from the rule",
             )
-        found["|".join(map(re.escape, takers))] = LayerOptions(**rule.building)
+        pattern = "|".join(map(re.escape, takers))
+        if pattern in project.layers:
+            raise RuleError(
+                f"the project's exceptions (layers) say how {', '.join(takers)} is built, too",
+                where=rule.describe(),
+                received=", ".join(rule.building),
+                remedy="say it in one of the two places",
+            )
+        found[pattern] = LayerOptions(**rule.building)
     if not found:
         return project
-    layers = {**project.exceptions, **{name: o for name, o in found.items() if name not in project.layers}}
-    return dataclasses.replace(project, layers=layers)
+    return dataclasses.replace(project, layers={**project.exceptions, **found})

@@ -29,7 +29,8 @@ _QUALITY_SAMPLES = 2000
 _NOISE_SAMPLES = 256
 _BATCH = 256
 _UNUSED_LABELS = (
-    "the labels were not used: they are not the classes (whole numbers from 0, or one-hot rows) of an output"
+    "the labels were not used: they are not the classes of an output. Give whole numbers from 0, or one-hot "
+    "rows, or leave them out"
 )
 
 

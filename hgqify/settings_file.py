@@ -227,8 +227,8 @@ def _rule(raw: Any, where: str, known: Mapping[str, Mapping[str, Any]], problems
     before = len(problems)
     values = _known(raw, where, known["rule"], problems)
     if len(problems) == before:
-        problems += _tried(Rule, values, where)
-        problems += _tried(lambda **v: LayerOptions(**v), _building(values), where)
+        # What a rule knows nothing of: the names of strategies.
+        problems += _tried(Rule, values, where) or _tried(LayerOptions, _building(values), where)
     return Rule(**values) if len(problems) == before else None
 
 

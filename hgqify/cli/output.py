@@ -2,6 +2,9 @@
 
 import json
 import os
+import shutil
+import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ _TONES = {
     "bad": {"fg": "red", "bold": True},
 }
 _NAME_WIDTH = 10
+_LEAST_ROOM = 30
 STDOUT = "-"
 
 
@@ -49,12 +53,26 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Iterab
 
 
 def show_fact(name: str, text: str, tone: str = "plain", details: Sequence[str] = ()) -> None:
-    """One line of a summary: what it is about, what is so; further lines stand below the text."""
-    first, *more = [*text.splitlines(), *(f"  {line}" for line in details)]
+    """One line of a summary: what it is about, what is so; further lines stand below the text.
+
+    On a terminal long lines go on below their own text; elsewhere each fact is one line, for `grep`.
+    """
+    lines = [*text.splitlines(), *(f"  {line}" for line in details)]
+    if sys.stdout.isatty():
+        room = max(_LEAST_ROOM, shutil.get_terminal_size().columns - _NAME_WIDTH - 2)
+        lines = [part for line in lines for part in _wrapped(line, room)]
     label = click.style(name.ljust(_NAME_WIDTH), bold=True)
+    first, *more = lines
     click.echo(f"{label}  {click.style(first, **_TONES[tone])}")
     for line in more:
-        click.echo(f"{'':{_NAME_WIDTH}}  {line}")
+        click.echo(f"{'':{_NAME_WIDTH}}  {click.style(line, **_TONES[tone])}")
+
+
+def _wrapped(line: str, room: int) -> list[str]:
+    indent = " " * (len(line) - len(line.lstrip()))
+    return textwrap.wrap(
+        line, room, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    ) or [""]
 
 
 def show_result(result: Any, target: Path, check: Any | None, notes: Sequence[str], *, verbose: bool) -> None:

@@ -162,11 +162,15 @@ def resolve(nodes: Sequence[Node], rules: Sequence[Rule], settings: ConvertSetti
     for number, rule in enumerate(rules):
         if number not in matched:
             raise RuleError(
-                "the rule matches no layer", received=rule.describe(), remedy=_closest(rule, nodes)
+                "the rule matches no layer",
+                where=f"rule[{number}]",
+                received=rule.describe(),
+                remedy=_closest(rule, nodes),
             )
         if number not in used:
             raise RuleError(
                 "earlier rules take every layer this rule matches",
+                where=f"rule[{number}]",
                 received=rule.describe(),
                 remedy="put it before them: the first match wins",
             )
