@@ -3,12 +3,14 @@
 Do
     convert(model, calib) -> Result     check(directory, data=...) -> CheckReport
     inspect(model) -> ConversionReport  sweep(model, calib, budgets) -> Sweep
+    compare(first, second, data=...) -> ResultComparison    export_saved(directory, output) -> Written
 Know
     certify(model) -> Certificate       overflow_statement(model, data) -> OverflowStatement
     render_report(directory) -> Path    record_check(directory, report): the page of a saved result
 Say how
     Rule, ConvertSettings, CalibrateSettings, FinetuneSettings, OwnTraining, ProjectOptions
     load_settings(path) -> keyword arguments of convert, from a TOML file
+    settings_template(model, report) -> such a file, every option at its default and commented out
 By hand
     hgqify.layers, hgqify.quantizers, hgqify.config (scopes), hgqify.utils (ranges, EBOPs, callbacks)
 
@@ -26,9 +28,11 @@ from hgqify import config, layers, quantizers, utils  # noqa: E402
 from hgqify.api import convert, inspect  # noqa: E402
 from hgqify.calibrate import CalibrateSettings  # noqa: E402
 from hgqify.checking import check, load_program  # noqa: E402
+from hgqify.comparing import ResultComparison, compare  # noqa: E402
 from hgqify.convert import ConversionReport, ConvertSettings, Rule  # noqa: E402
 from hgqify.errors import HgqifyError  # noqa: E402
 from hgqify.export import CheckReport, Extent, ProjectOptions  # noqa: E402
+from hgqify.exporting import export_saved  # noqa: E402
 from hgqify.finetune import FinetuneSettings, OwnTraining  # noqa: E402
 from hgqify.pareto import Sweep, SweepPoint  # noqa: E402
 from hgqify.precision import Certificate  # noqa: E402
@@ -36,6 +40,7 @@ from hgqify.reference import OverflowStatement  # noqa: E402
 from hgqify.report import record_check, render_report  # noqa: E402
 from hgqify.result import Result  # noqa: E402
 from hgqify.settings_file import load_settings  # noqa: E402
+from hgqify.settings_template import settings_template  # noqa: E402
 from hgqify.statements import certify, overflow_statement  # noqa: E402
 from hgqify.sweep import sweep  # noqa: E402
 
@@ -56,13 +61,16 @@ __all__ = [
     "OwnTraining",
     "ProjectOptions",
     "Result",
+    "ResultComparison",
     "Rule",
     "Sweep",
     "SweepPoint",
     "certify",
     "check",
+    "compare",
     "config",
     "convert",
+    "export_saved",
     "inspect",
     "layers",
     "load_program",
@@ -71,6 +79,7 @@ __all__ = [
     "quantizers",
     "record_check",
     "render_report",
+    "settings_template",
     "sweep",
     "utils",
 ]

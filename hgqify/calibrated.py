@@ -16,6 +16,7 @@ from hgqify.data import Source
 from hgqify.equalizing import EqualizeReport
 from hgqify.export import ProjectOptions
 from hgqify.finetune import FinetuneSettings
+from hgqify.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,6 +36,7 @@ class Calibrated:
         calibrating: how ranges became formats.
         seed: of all randomness.
         seconds: what each stage took.
+        recipe: what it was made from; None for a model that the recipe would not make again.
     """
 
     conversion: Conversion
@@ -50,6 +52,7 @@ class Calibrated:
     calibrating: CalibrateSettings
     seed: int
     seconds: dict[str, float]
+    recipe: Recipe | None = None
 
     def allocated(self, conversion: Conversion, adjustments: tuple[Adjustment, ...]) -> Calibrated:
         """The same with the formats that an allocation gave the model of ``conversion``."""

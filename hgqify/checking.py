@@ -16,9 +16,10 @@ import numpy as np
 from hgqify import float64 as double
 from hgqify import graph
 from hgqify.data import Source
-from hgqify.errors import DataError, ExportError
+from hgqify.errors import DataError, ExportError, RuleError
 from hgqify.export import (
     CheckReport,
+    Limit,
     compare,
     compare_programs,
     compare_weights,
@@ -27,9 +28,10 @@ from hgqify.export import (
     compiler_version,
     random_batches,
 )
+from hgqify.metric import measure_metric
 from hgqify.opening import open_for
 from hgqify.part_checks import ExportedPart, PartChecks
-from hgqify.precision import Program, from_npz, lower
+from hgqify.precision import Program, from_npz, lower, total_ebops
 from hgqify.progress import Event, Progress, TextProgress
 from hgqify.reference import Interpreter, overflow_statement
 from hgqify.result import MODEL_FILE, PART_FILE, PROGRAM_FILE, PROJECT_FOLDER
@@ -61,6 +63,9 @@ def check(
     data: Any = None,
     random: int = 200,
     limit: int | None = None,
+    labels: Any = None,
+    max_ebops: int | None = None,
+    min_metric: float | None = None,
     key: str | Sequence[str] | None = None,
     allow_pickle: bool = False,
     csim: bool | None = None,
@@ -85,6 +90,10 @@ def check(
         data: inputs to compare on, as for `convert`; None for random inputs only.
         random: number of random inputs, see `hgqify.export.random_batches`.
         limit: compare on the first so many samples of the data.
+        labels: of the data, as for `convert`; for ``min_metric`` only.
+        max_ebops: the most EBOPs the model may have.
+        min_metric: the least accuracy, or for labels that name no classes the least coefficient of
+            determination (see `hgqify.metric`), that the integers may have on the data; at most 1.
         key, allow_pickle: as for `convert`.
         csim: run C simulation; None: if there is a C++ compiler.
         float64: run Keras in float64, which is exact where float32 has too few bits (see `hgqify.certify`).
@@ -94,19 +103,31 @@ def check(
         progress: hears of every batch; None shows a bar on standard error.
 
     Returns:
-        The comparisons; ``exact`` says whether all codes are equal, ``to_dict`` everything.
+        The comparisons; ``exact`` says whether all codes are equal, ``passed`` whether limits are kept too,
+        ``to_dict`` everything.
 
     Raises:
         HgqifyError: the folder is no result, the data does not fit, or C simulation was asked for and
             cannot be run.
     """
     show = TextProgress() if progress is None else progress
+    _check_limits(data, max_ebops, min_metric, labels)
     folder = Path(directory)
-    model, program = _saved(folder, safe_mode=safe_mode, custom_objects=custom_objects)
-    batch = min(_BATCH, Interpreter(program).batch_size)
+    model, program = load_saved(folder, safe_mode=safe_mode, custom_objects=custom_objects)
+    interpreter = Interpreter(program)
+    batch = min(_BATCH, interpreter.batch_size)
     stimuli: list[_Stimulus] = []
+    limits: list[Limit] = []
+    if max_ebops is not None:
+        limits.append(Limit(name="EBOPs", value=total_ebops(program), bound=max_ebops, at_most=True))
     if data is not None:
-        source = open_for(model, data, key=key, allow_pickle=allow_pickle)
+        source = open_for(model, data, labels=labels, key=key, allow_pickle=allow_pickle)
+        if min_metric is not None:
+            found = measure_metric(interpreter, source, limit=limit, batch=batch)
+            basis = f"{_name(data)} ({found.samples} samples)"
+            limits.append(
+                Limit(name=found.name, value=found.value, bound=min_metric, at_most=False, basis=basis)
+            )
         stimuli.append(_of_data(source, _name(data), batch, limit))
     if random:
         stimuli.append(
@@ -119,6 +140,7 @@ def check(
     if not stimuli:
         raise DataError("there is nothing to compare on", remedy="give data, or let random be above 0")
     notes: list[str] = []
+    skipped: dict[str, str] = {}
     # By itself: random inputs need not hit a number that is wrong.
     comparisons = [
         compare_programs(program, lower(model), what=f"integers of {MODEL_FILE}", against=PROGRAM_FILE)
@@ -133,9 +155,14 @@ def check(
     with contextlib.ExitStack() as stack:
         simulation = None
         if csim is None and compiler() is None:
-            notes.append("C simulation was not run: no C++ compiler (g++) was found")
+            skipped["C simulation"] = "C simulation was not run: no C++ compiler (g++) was found"
+            notes.append(f"{skipped['C simulation']}. Install g++, or say --no-csim (csim=False)")
         elif csim is None and program.kept and not has_project:
-            notes.append("C simulation was not run: no part of the model was exported")
+            skipped["C simulation"] = "C simulation was not run: no part of the model was exported"
+            notes.append(
+                f"{skipped['C simulation']}. Convert with --export-part largest (extent='largest'), or say "
+                "--no-csim (csim=False)"
+            )
         elif csim is not False:
             show(Event(stage="compile C simulation", done=0, total=1, unit="projects"))
             simulation = stack.enter_context(compile_project(folder / PROJECT_FOLDER))
@@ -188,9 +215,31 @@ def check(
             "csim": simulation is not None,
             "float64": float64,
         },
+        limits=tuple(limits),
+        skipped=skipped,
         overflow=overflow.to_dict(),
         versions=_versions(simulation is not None),
     )
+
+
+def _check_limits(data: Any, max_ebops: int | None, min_metric: float | None, labels: Any) -> None:
+    """What is wrong with limits is said before any work.
+
+    Raises:
+        RuleError: a limit that cannot be meant.
+        DataError: labels, or a limit on the metric, and no data.
+    """
+    if max_ebops is not None and max_ebops < 0:
+        raise RuleError("max_ebops must not be negative", received=repr(max_ebops))
+    if min_metric is not None and not min_metric <= 1:
+        raise RuleError(
+            "min_metric is a share, at most 1",
+            received=repr(min_metric),
+            remedy=f"for {min_metric:g} % give {min_metric / 100:g}",
+        )
+    if data is None and (min_metric is not None or labels is not None):
+        what = "a limit on the metric needs data" if min_metric is not None else "labels come with data"
+        raise DataError(what, remedy="give --data FILE (data=...)")
 
 
 def _of_data(source: Source, name: str, batch: int, limit: int | None) -> _Stimulus:
@@ -227,9 +276,18 @@ def load_program(directory: str | os.PathLike[str]) -> Program:
     return _program(Path(directory))
 
 
-def _saved(
-    folder: Path, *, safe_mode: bool, custom_objects: Mapping[str, Any] | None
+def load_saved(
+    folder: Path, *, safe_mode: bool = True, custom_objects: Mapping[str, Any] | None = None
 ) -> tuple[keras.Model, Program]:
+    """The model and the integers of a saved result.
+
+    Args:
+        folder: what `Result.save` wrote.
+        safe_mode, custom_objects: as for `check`.
+
+    Raises:
+        ExportError: the folder is no result of hgqify, or its parts do not belong together.
+    """
     program = _program(folder)
     path = folder / MODEL_FILE
     model = graph.load_model(path, safe_mode=safe_mode, custom_objects=custom_objects)

@@ -5,13 +5,15 @@ A stage calls a `Progress` with `Event`s and knows nothing of terminals; `no_pro
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TextIO
 
-_BAR = 24
+_BAR, _SHORT_BAR = 24, 10
+_STAGE = 9  # so that the bars of most stages stand below each other
 _REDRAW_SECONDS = 0.1
 _LINE_SECONDS = 10.0
 
@@ -50,14 +52,25 @@ def no_progress(_event: Event, /) -> None:
 class TextProgress:
     """A bar with figures and the remaining time on a terminal; plain lines now and then elsewhere.
 
+    On a terminal a stage has one line, drawn anew in its place; it never grows wider than the terminal, which
+    would leave a copy behind with every redraw. Figures give way first, the last ones before the others.
+
     Args:
         stream: where to write; None for stderr as it is at each call.
         clock: seconds, increasing.
+        columns: width of the terminal; None to ask it, at every line.
     """
 
-    def __init__(self, stream: TextIO | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        stream: TextIO | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        columns: int | None = None,
+    ) -> None:
         self._stream = stream
         self._clock = clock
+        self._columns = columns
         self._stage = ""
         self._started = 0.0
         self._first = 0
@@ -77,7 +90,11 @@ class TextProgress:
         if not (new or last or event.milestone) and now - self._shown < pause:
             return
         self._shown = now
-        text = self._text(event, now, bar=terminal and not event.milestone)
+        if terminal:
+            columns = self._columns or shutil.get_terminal_size().columns
+            text = self._text(event, now, bar=not event.milestone, columns=columns - 1)
+        else:
+            text = self._text(event, now, bar=False)
         if terminal:
             ends = last or event.milestone
             # Spaces wipe what a longer line before left behind.
@@ -89,17 +106,27 @@ class TextProgress:
         if last:
             self._stage = ""
 
-    def _text(self, event: Event, now: float, *, bar: bool) -> str:
-        parts = [event.stage]
+    def _text(self, event: Event, now: float, *, bar: bool, columns: int | None = None) -> str:
+        """The line: a shorter bar, fewer figures and no bar, one after another, until it has room."""
+        values = [f"{name} {_number(value)}" for name, value in event.values.items()]
+        bars = [_BAR, _SHORT_BAR] if bar else [0]
+        tries = [(bars[0], len(values)), *((bars[-1], count) for count in range(len(values), -1, -1)), (0, 0)]
+        lines = [self._line(event, now, values[:count], bar=width) for width, count in tries]
+        if columns is None:
+            return lines[0]
+        return next((line for line in lines if len(line) <= columns), lines[-1][:columns])
+
+    def _line(self, event: Event, now: float, values: Sequence[str], *, bar: int) -> str:
+        parts = [event.stage.ljust(_STAGE) if bar else event.stage]
         if event.total is None:
             parts.append(f"{event.done} {event.unit}")
         else:
             fraction = min(1.0, event.done / max(1, event.total))
             if bar:
-                filled = round(_BAR * fraction)
-                parts.append(f"[{'#' * filled}{'.' * (_BAR - filled)}]")
+                filled = round(bar * fraction)
+                parts.append(f"[{'#' * filled}{'.' * (bar - filled)}]")
             parts.append(f"{event.done}/{event.total} {event.unit}")
-        parts += [f"{name} {_number(value)}" for name, value in event.values.items()]
+        parts += values
         elapsed, worked = now - self._started, event.done - self._first
         if event.total is not None and worked > 0 and event.done < event.total:
             parts.append(f"ETA {_duration(elapsed * (event.total - event.done) / worked)}")

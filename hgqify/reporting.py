@@ -33,8 +33,8 @@ _QUALITY_SAMPLES = 2000
 _NOISE_SAMPLES = 256
 _BATCH = 256
 _UNUSED_LABELS = (
-    "the labels were not used: they are neither the classes (whole numbers from 0, or one-hot rows) of an "
-    "output, nor numbers in the shape of one"
+    "the labels were not used: they are neither the classes of an output, nor numbers in the shape of one. "
+    "Give whole numbers from 0, one-hot rows or such numbers, or leave them out"
 )
 
 

@@ -17,6 +17,7 @@ from hgqify.export import Extent, ProjectOptions, Written, largest_part, write_p
 from hgqify.files import atomic_directory
 from hgqify.finetune import Archive, Entry
 from hgqify.precision import Certificate, Program, certify, to_npz
+from hgqify.recipe import Recipe
 from hgqify.report import HTML_FILE, Report
 
 MODEL_FILE = "model.keras"
@@ -24,6 +25,7 @@ REPORT_FILE = "report.json"
 PROGRAM_FILE = "program.npz"
 PART_FILE = "part.npz"
 PROJECT_FOLDER = "hls"
+SETTINGS_FILE = "config.toml"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,6 +43,8 @@ class Result:
         archive: models that a training under a budget passed through, none as good as another in EBOPs and
             held-out loss, or better; empty without one.
         choose: the result with another model of the archive, see `at`.
+        recipe: the settings that give this result again; None where it is a model that a training merely
+            passed through.
     """
 
     model: keras.Model
@@ -50,6 +54,7 @@ class Result:
     project: ProjectOptions
     archive: Archive = field(default_factory=Archive)
     choose: Callable[[Entry], Result] | None = field(default=None, repr=False)
+    recipe: Recipe | None = field(default=None, repr=False)
 
     @property
     def certificate(self) -> Certificate:
@@ -118,11 +123,7 @@ class Result:
         self, folder: Path, options: ProjectOptions, extent: Extent | str
     ) -> tuple[Written, Program | None]:
         """Write the project; gives the part's program too where it is not all of it."""
-        names = aliases(self.report.conversion)
-        if as_extent(extent) is Extent.WHOLE or not self.program.kept:
-            return write_project(self.program, folder, options, names), None
-        found = largest_part(self.program, options, names)
-        return write_part(self.program, found, folder, options, names), found.program
+        return write_extent(self.program, folder, options, aliases(self.report.conversion), extent)
 
     def save(
         self,
@@ -133,11 +134,12 @@ class Result:
         command: str | None = None,
         **options: Any,
     ) -> Written:
-        """Write model.keras, report.json, report.html, program.npz and the project hls/ into one folder.
+        """Write model.keras, report.json, report.html, program.npz, config.toml and the project hls/.
 
-        The report tells the options the project was written with, and the notes. Of a model with layers that
-        stay in float there is no project, or with ``extent='largest'`` that of a part (and its integers in
-        part.npz).
+        All into one folder. config.toml holds the settings in effect: with it `hgqify.convert` and the
+        command line make the same result again. The report tells the options the project was written with,
+        and the notes. Of a model with layers that stay in float there is no project, or with
+        ``extent='largest'`` that of a part (and its integers in part.npz).
 
         Args:
             directory: folder to be written; whole or not at all.
@@ -174,7 +176,36 @@ class Result:
             )
             (folder / REPORT_FILE).write_text(report.to_json(), encoding="utf-8")
             (folder / HTML_FILE).write_text(report.to_html(), encoding="utf-8")
+            if self.recipe is not None:
+                layers = {} if "layers" in options else {"layers": self.recipe.project["layers"]}
+                text = self.recipe.to_toml({**chosen.to_dict(), **layers})
+                (folder / SETTINGS_FILE).write_text(text, encoding="utf-8")
         return Written(path=Path(directory), notes=notes)
+
+
+def write_extent(
+    program: Program,
+    folder: Path,
+    options: ProjectOptions,
+    names: Mapping[str, tuple[str, ...]],
+    extent: Extent | str,
+) -> tuple[Written, Program | None]:
+    """Write the project of a program; gives the part's program too where it is not all of it.
+
+    Args:
+        program: of the whole model.
+        folder: to be written.
+        options: how.
+        names: as `aliases` gives them.
+        extent: all of it, or of a model with layers that stay in float the largest part without.
+
+    Raises:
+        ExportError: an operation that cannot be printed, or an unknown extent.
+    """
+    if as_extent(extent) is Extent.WHOLE or not program.kept:
+        return write_project(program, folder, options, names), None
+    found = largest_part(program, options, names)
+    return write_part(program, found, folder, options, names), found.program
 
 
 def as_extent(value: Extent | str) -> Extent:

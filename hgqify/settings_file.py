@@ -1,5 +1,8 @@
 """Settings of a conversion in a TOML file.
 
+[data]                 # files, seen from the folder of the settings file; see `DataTable`
+calib = "calib.npz"
+
 [convert]              # fields of ConvertSettings, CalibrateSettings and FinetuneSettings; seed, bits,
                        # finetune_steps, target_ebops or max_drop or budgets, compensate
 weight_bits = 8
@@ -15,6 +18,7 @@ strategy = "Resource"
 [[rule]]               # fields of Rule; the first that matches a layer wins
 path = "head"
 weight_bits = 10
+reuse_factor = 4
 """
 
 from __future__ import annotations
@@ -26,16 +30,17 @@ import tomllib
 import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from hgqify.calibrate import CalibrateSettings
 from hgqify.convert import ConvertSettings, Rule, with_uniform_bits
-from hgqify.errors import HgqifyError, RuleError
-from hgqify.export import ProjectOptions
+from hgqify.errors import DataError, HgqifyError, RuleError
+from hgqify.export import LayerOptions, ProjectOptions
 from hgqify.finetune import FinetuneSettings
 from hgqify.pareto import as_budgets
+from hgqify.recipe import sha256
 
 AUTO = "auto"
 # Whose fields the keys of [convert] are.
@@ -52,6 +57,24 @@ _KEYWORDS: Mapping[str, Any] = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class DataTable:
+    """The keys of [data]. Pickled arrays are allowed on the command line only: they can run code.
+
+    Attributes:
+        calib: file with the calibration data: .npy, .npz or HDF5.
+        labels: file with labels, or the name of an array in the data file.
+        key: name of the input array in the file, or a list of names, one for each model input.
+        calib_sha256, labels_sha256: checksums of the files; another content is refused.
+    """
+
+    calib: str
+    labels: str | None = None
+    key: str | list | None = None
+    calib_sha256: str | None = None
+    labels_sha256: str | None = None
+
+
 def tables() -> dict[str, dict[str, Any]]:
     """The keys of every table and the types of their values."""
     convert = {name: kind for owner in _OWNERS for name, kind in _types(owner).items()} | {**_KEYWORDS}
@@ -60,25 +83,31 @@ def tables() -> dict[str, dict[str, Any]]:
         del convert[name]
     rule = _types(Rule)
     del rule["predicate"]
-    return {"convert": convert, "project": _types(ProjectOptions), "rule": rule}
+    return {"data": _types(DataTable), "convert": convert, "project": _types(ProjectOptions), "rule": rule}
 
 
-def load_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
+def load_settings(path: str | os.PathLike[str], *, data: bool = True) -> dict[str, Any]:
     """Read a settings file.
 
     Args:
         path: of the TOML file.
+        data: take the data that it names, too; without, its table [data] is checked and left out.
 
     Returns:
-        Keyword arguments for `hgqify.convert`: only what the file says, ``rules`` as `Rule` objects.
+        Keyword arguments for `hgqify.convert`: what the file says, ``rules`` as `Rule` objects, ``calib`` and
+        ``labels`` as paths.
 
     Raises:
+        DataError: a data file is not the one of which the settings file holds the checksum.
         RuleError: the file cannot be read, or lists every unknown key and every impossible value in it.
     """
     path = Path(path)
     content = _parse(path)
     known = tables()
     problems = [f"{name}: unknown table. {_near(name, known)}" for name in content if name not in known]
+    given = _table(content, "data", known, problems)
+    if given and "calib" not in given and not problems:
+        problems.append("data: the key calib is missing. Name the file with the calibration data")
     convert = _table(content, "convert", known, problems)
     project = _table(content, "project", known, problems)
     rules = [_rule(raw, f"rule[{n}]", known, problems) for n, raw in enumerate(_list(content, problems))]
@@ -88,7 +117,32 @@ def load_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
         count = len(problems)
         text = problems[0] if count == 1 else f"{count} settings are wrong:\n  " + "\n  ".join(problems)
         raise RuleError(text, where=str(path))
-    return {**convert, **project, **({"rules": tuple(rules)} if rules else {})}
+    found = _data(given, path) if data else {}
+    return {**found, **convert, **project, **({"rules": tuple(rules)} if rules else {})}
+
+
+def _data(given: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The keywords of [data], files seen from the folder of the settings file.
+
+    Raises:
+        DataError: another content than the checksum tells.
+    """
+    found = {name: value for name, value in given.items() if not name.endswith("_sha256")}
+    for name in ("calib", "labels"):
+        if name not in found:
+            continue
+        file = path.parent / found[name]
+        if name == "calib" or file.is_file():  # labels may be the name of an array
+            found[name] = str(file)
+        wanted = given.get(f"{name}_sha256")
+        if wanted is not None and file.is_file() and (sum_ := sha256(file)) not in (wanted, None):
+            raise DataError(
+                "the file has changed since these settings were written: the result would be another",
+                where=str(file),
+                received=f"SHA-256 {sum_}",
+                remedy=f"give the data with --{name}, or remove data.{name}_sha256 from {path}",
+            )
+    return found
 
 
 def _parse(path: Path) -> dict[str, Any]:
@@ -140,7 +194,7 @@ def _table(
         elif key in _KEYWORDS:
             if value < 0:
                 problems.append(f"{name}.{key}: must not be negative; received: {value!r}")
-        elif (name, key) != ("project", "io_type") or value != AUTO:
+        elif name != "data" and ((name, key) != ("project", "io_type") or value != AUTO):
             problems += _tried(_maker(name, key), {key: value}, f"{name}.{key}")
     return values
 
@@ -173,8 +227,15 @@ def _rule(raw: Any, where: str, known: Mapping[str, Mapping[str, Any]], problems
     before = len(problems)
     values = _known(raw, where, known["rule"], problems)
     if len(problems) == before:
-        problems += _tried(Rule, values, where)
+        # What a rule knows nothing of: the names of strategies.
+        problems += _tried(Rule, values, where) or _tried(LayerOptions, _building(values), where)
     return Rule(**values) if len(problems) == before else None
+
+
+def _building(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of firmware in a rule."""
+    names = {f.name for f in fields(LayerOptions)}
+    return {name: value for name, value in values.items() if name in names}
 
 
 def _tried(make: Callable[..., Any], values: Mapping[str, Any], where: str) -> list[str]:

@@ -13,6 +13,7 @@ import keras
 
 from hgqify import graph
 from hgqify.budget import AllocationReport
+from hgqify.building import check_building, with_rules
 from hgqify.calibrate import (
     CalibrateSettings,
     Ranges,
@@ -53,6 +54,7 @@ from hgqify.overflow_choice import choose_overflow
 from hgqify.precision import lower
 from hgqify.progress import Progress, no_progress
 from hgqify.quality import refuse_unlike, scoring_outputs
+from hgqify.recipe import make_recipe
 from hgqify.reporting import make_report
 from hgqify.result import Result
 from hgqify.settling import merged, settle
@@ -101,6 +103,7 @@ def calibrated(
     conversion_settings, calibration_settings, training = split_settings(settings, finetune_steps, seed)
     if io_type != AUTO:
         ProjectOptions(backend=backend, io_type=io_type, **options)  # what is wrong is said before any work
+    check_building(rules)
     if under_budget or calibration_settings.equalize or calibration_settings.ranges is Ranges.MSE:
         require_gradients()
     seconds: dict[str, float] = {}
@@ -112,6 +115,18 @@ def calibrated(
         conversion_settings = _with_io_type(conversion_settings, read, io_type)
         project = ProjectOptions(backend=backend, io_type=conversion_settings.io_type.value, **options)
         conversion = make_quantized(read, conversion_settings, rules, allow_code=not safe_mode)
+        recipe = make_recipe(
+            conversion=conversion_settings,
+            calibration=calibration_settings,
+            training=training,
+            project=project,
+            rules=rules,
+            seed=seed,
+            calib=calib,
+            labels=labels,
+            key=key,
+        )
+        project = with_rules(project, conversion)
         if under_budget:
             _refuse_under_budget(conversion, calibration_settings)
     settle_all = functools.partial(settle, proved=conversion.proved)
@@ -163,6 +178,7 @@ def calibrated(
         calibrating=calibration_settings,
         seed=seed,
         seconds=seconds,
+        recipe=recipe,
     )
 
 
@@ -185,6 +201,10 @@ def finished(
         progress: hears of every step.
     """
     conversion, seconds = state.conversion, {**state.seconds}
+    if own is not None and state.recipe is not None:
+        state = dataclasses.replace(
+            state, recipe=state.recipe.without("parts of the fine-tuning of the user's own (OwnTraining)")
+        )
     with timed("finetune", seconds):
         tuned = finetune(
             conversion.model,
@@ -237,12 +257,23 @@ def _concluded(
             archive=tuned.archive,
         )
 
+    recipe = state.recipe
+    if recipe is not None and allocation is not None:
+        recipe = recipe.under(
+            target_ebops=allocation.target_ebops,
+            # A point of a sweep is one budget; the drop that chose it would be looked for anew.
+            max_drop=allocation.max_drop if allocation.target_ebops is None else None,
+            compensate=allocation.compensated,
+        )
+
     def choose(entry: Entry) -> Result:
         """Another model that the training passed through; this one stays as it is."""
         model = keras.models.clone_model(conversion.model, clone_function=copied)
         for variable, value in zip(model.variables, entry.weights, strict=True):
             variable.assign(value)
-        other = dataclasses.replace(state, conversion=dataclasses.replace(conversion, model=model))
+        other = dataclasses.replace(
+            state, conversion=dataclasses.replace(conversion, model=model), recipe=None
+        )
         told = dataclasses.replace(trained, best_step=entry.step, loss=entry.loss, lost=None)
         return _concluded(other, allocation, dataclasses.replace(tuned, report=told), {**seconds})
 
@@ -254,6 +285,7 @@ def _concluded(
         project=state.project,
         archive=tuned.archive,
         choose=choose,
+        recipe=recipe,
     )
 
 

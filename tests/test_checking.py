@@ -61,7 +61,7 @@ def test_the_report_as_plain_values(saved: Path) -> None:
     told = report.to_dict()
     assert json.loads(report.to_json()) == json.loads(json.dumps(told))
     parts = {"schema", "exact", "codes", "comparisons", "notes", "overflow", "settings", "versions"}
-    assert set(told) == parts
+    assert set(told) == parts | {"limits", "passed", "skipped"}
     assert told["exact"] is True
     assert [(c["what"], c["inputs"], c["samples"], c["unit"]) for c in told["comparisons"]] == [
         ("integers of model.keras", "", 4, "nodes"),

@@ -20,7 +20,7 @@ class Clock:
 
 def _run(stream, seconds):
     clock = Clock()
-    progress = TextProgress(stream, clock=clock)
+    progress = TextProgress(stream, clock=clock, columns=120)
     for done in range(1, 11):
         clock.now += seconds
         progress(Event(stage="finetune", done=done, total=10, values={"loss": 0.125, "EBOPs": 12000.0}))
@@ -45,6 +45,24 @@ def test_a_file_gets_a_line_now_and_then():
     assert len(lines) == 4
     assert not any("\r" in line or "[" in line for line in lines)
     assert "ETA" not in lines[-1]
+
+
+def test_a_line_is_never_wider_than_the_terminal():
+    """Else the terminal breaks it, and every redraw leaves a copy of its first part behind."""
+    event = Event(
+        stage="finetune", done=5, total=10, values={"loss": 0.125, "held out": 0.25, "EBOPs": 151_723_480.0}
+    )
+    lines = {}
+    for columns in (20, 50, 70, 200):
+        stream = Terminal()
+        TextProgress(stream, clock=Clock(), columns=columns)(event)
+        lines[columns] = stream.getvalue().strip("\r")
+        assert len(lines[columns]) < columns
+    assert "EBOPs 151,723,480" in lines[200]
+    assert "loss 0.125" in lines[70]
+    assert "EBOPs" not in lines[70]
+    assert lines[50].startswith("finetune   [#####.....]  5/10 steps")
+    assert lines[20].startswith("finetune  5/10 step")
 
 
 def test_milestones_have_lines_of_their_own():

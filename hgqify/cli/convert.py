@@ -1,5 +1,6 @@
 """`hgqify MODEL --calib FILE`: the whole way from a float model to a checked project."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,24 +10,28 @@ import click
 
 from hgqify.cli.group import told_command
 from hgqify.cli.options import (
+    asked,
     budgets_option,
     compensate_option,
     config_option,
     csim_option,
     data_options,
     given,
+    json_option,
     labels_option,
     library,
     max_drop_option,
     quiet_option,
+    refuse_both,
     seed_option,
     single,
     softmax_option,
     unsafe_option,
     unsupported_option,
+    verbose_option,
 )
-from hgqify.cli.output import show_result
-from hgqify.files import check_target
+from hgqify.cli.output import STDOUT, show_result, write_json
+from hgqify.files import check_file_target, check_target
 from hgqify.progress import TextProgress, no_progress
 
 MARKER = "report.json"
@@ -181,7 +186,7 @@ def _training_options(function: _F) -> _F:
     return function
 
 
-def project_options(function: _F) -> _F:
+def build_options(function: _F) -> _F:
     positive = click.FloatRange(min=0, min_open=True)
     for option in (
         click.option("--project-name", metavar="NAME", help="Name of the top function."),
@@ -207,6 +212,14 @@ def project_options(function: _F) -> _F:
         ),
         click.option("--clock-period", type=positive, metavar="NS", help="In nanoseconds."),
         click.option("--part", metavar="NAME", help="FPGA part number."),
+    ):
+        function = option(function)
+    return function
+
+
+def project_options(function: _F) -> _F:
+    for option in (
+        build_options,
         click.option(
             "--io-type",
             type=click.Choice(["auto", "io_parallel", "io_stream"]),
@@ -220,7 +233,7 @@ def project_options(function: _F) -> _F:
 
 @click.command()
 @click.argument("model")
-@data_options("--calib", "calib", "Calibration data, as the model takes it", required=True)
+@data_options("--calib", "calib", "Calibration data, as the model takes it", required=False)
 @labels_option
 @click.option(
     "-o",
@@ -253,13 +266,15 @@ def project_options(function: _F) -> _F:
 @csim_option
 @seed_option
 @unsafe_option
+@json_option
+@verbose_option
 @quiet_option
 @click.pass_context
 def convert(
     ctx: click.Context,
     *,
     model: str,
-    calib: str,
+    calib: str | None,
     key: tuple[str, ...],
     allow_pickle: bool | None,
     output: Path | None,
@@ -271,6 +286,8 @@ def convert(
     unsafe: bool | None,
     export_part: str | None,
     quiet: bool,
+    verbose: bool,
+    json_target: str | None,
     training_folder: Path | None,
     resume: bool | None,
     **settings: Any,
@@ -278,38 +295,38 @@ def convert(
     """Convert the Keras model MODEL (.keras, .h5) to fixed point.
 
     Writes a folder with the quantized Keras model (model.keras), a report (report.html for people,
-    report.json for programs) and an hls4ml project (hls/), then compares Keras, the integer reference and
-    C simulation code for code.
+    report.json for programs), the settings that make it again (config.toml) and an hls4ml project (hls/),
+    then compares Keras, the integer reference and C simulation code for code.
 
     \b
     Examples:
-      hgqify fixtures/kws/model.keras --calib fixtures/kws/calib.npy
-      hgqify fixtures/mnist/model.keras --calib fixtures/mnist/calib.npy \\
-          --labels fixtures/mnist/calib_labels.npy --weight-bits 6 -o mnist_6bit
-      hgqify fixtures/mnist/model.keras --calib fixtures/mnist/calib.npy \\
-          --target-ebops 20000000 -o mnist_20M
-      hgqify fixtures/mnist/model.keras --calib fixtures/mnist/calib.npy \\
-          --target-ebops 4000000 --finetune-steps 1000 --resume -o mnist_4M
-      hgqify fixtures/mnist/model.keras --calib fixtures/mnist/calib.npy \\
-          --io-type io_stream --finetune-steps 0 --strategy Resource --reuse-factor 4 -o mnist_stream
+      hgqify model.keras --calib calib.npz
+      hgqify model.keras --calib calib.npz --bits 6 -o model_6bit --verbose
+      hgqify model.keras --calib calib.npz --target-ebops 6000 --finetune-steps 400 -o model_small
+      hgqify model.keras --calib calib.npz --strategy Resource --reuse-factor 4 -o model_slow
+      hgqify model.keras --config model_hgq/config.toml -o model_again
     """
+    refuse_both(quiet=quiet, verbose=verbose)
     target = output or Path(f"{Path(model).stem}_hgq")
     # Minutes of work end here: what can be known to fail is refused before.
     check_target(target, force=force, marker=MARKER)
+    if json_target not in (None, STDOUT):
+        check_file_target(json_target)
     training = training_folder or target.with_name(f"{target.name}.training")
     hgqify = library()
-    asked = {**(hgqify.load_settings(config) if config is not None else {}), **given(**settings)}
+    settings = asked(config, calib=calib, key=single(key), allow_pickle=allow_pickle, **settings)
+    data = settings.pop("calib")
     kept = given(training_folder=training, resume=resume, force=force or None)
-    if "budgets" in asked and training_folder is None and resume is None:  # a sweep trains nothing
+    if "budgets" in settings and training_folder is None and resume is None:  # a sweep trains nothing
         kept = {}
     result = hgqify.convert(
         model,
-        calib,
+        data,
         exportable=hgqify.Extent(export_part) if export_part == "largest" else True,
         **kept,
         progress=no_progress if quiet else TextProgress(),
-        **given(key=single(key), allow_pickle=allow_pickle, safe_mode=False if unsafe else None),
-        **asked,
+        **given(safe_mode=False if unsafe else None),
+        **settings,
     )
     written = result.save(target, force=force, command=told_command(ctx), **given(extent=export_part))
     interrupted = bool(result.report.finetune.get("interrupted"))
@@ -321,21 +338,33 @@ def convert(
             click.echo("comparing Keras, integer reference and C simulation", err=True)
         report = hgqify.check(
             target,
-            data=calib,
+            data=data,
             random=check_samples,
             limit=check_samples,
             **given(
-                key=single(key),
+                key=settings.get("key"),
                 allow_pickle=allow_pickle,
                 csim=csim,
-                seed=asked.get("seed"),
+                seed=settings.get("seed"),
                 safe_mode=False if unsafe else None,
                 progress=no_progress if quiet else None,
             ),
         )
         hgqify.record_check(target, report.to_dict())
+    if json_target is not None:
+        everything = {
+            "written": str(target),
+            "notes": list(written.notes),
+            "report": result.report.to_dict(),
+            "check": None if report is None else json.loads(report.to_json()),
+        }
+        write_json(everything, json_target)
+    if json_target != STDOUT:
+        show_result(result, target, report, written.notes, verbose=verbose)
     if interrupted:
-        click.echo(f"the fine-tuning can go on: run again with --resume --force (state in {training}/)")
-    show_result(result, target, report, written.notes)
+        click.echo(
+            f"the fine-tuning can go on: run again with --resume --force (state in {training}/)",
+            err=json_target == STDOUT,
+        )
     if report is not None and not report.exact:
         ctx.exit(1)

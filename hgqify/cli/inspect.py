@@ -25,9 +25,9 @@ def inspect(
 
     \b
     Examples:
-      hgqify inspect fixtures/kws/model.keras
-      hgqify inspect fixtures/mnist/model.keras --json
-      hgqify inspect fixtures/mnist/model.keras --unsupported keep
+      hgqify inspect model.keras
+      hgqify inspect model.keras --json
+      hgqify inspect model.keras --unsupported keep
     """
     report = library().inspect(model, **given(safe_mode=False if unsafe else None, unsupported=unsupported))
     entries = report.entries

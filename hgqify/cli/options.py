@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 
 import click
 
+from hgqify.cli.output import STDOUT
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -61,6 +63,19 @@ seed_option = click.option("--seed", type=click.IntRange(min=0), help="Seed of a
 
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print results and errors only.")
 
+verbose_option = click.option(
+    "-v", "--verbose", is_flag=True, help="Print widths, EBOPs and noise of every layer, and all times too."
+)
+
+json_option = click.option(
+    "--json",
+    "json_target",
+    is_flag=False,
+    flag_value=STDOUT,
+    metavar="[FILE]",
+    help="Write everything as JSON to FILE, or as the only output to stdout (no FILE, or -).",
+)
+
 csim_option = click.option(
     "--csim/--no-csim",
     default=None,
@@ -77,8 +92,41 @@ labels_option = click.option(
 config_option = click.option(
     "--config",
     metavar="FILE",
-    help="Settings in TOML: tables [convert], [project], [[rule]]. What is given here as an option wins.",
+    help="Settings in TOML: tables [data], [convert], [project], [[rule]]; `hgqify init` writes one. What is "
+    "given here as an option wins.",
 )
+
+
+def asked(config: str | None, *, calib: str | None, **options: Any) -> dict[str, Any]:
+    """What a settings file and the command line ask for; the command line wins.
+
+    Args:
+        config: the settings file, if there is one.
+        calib: calibration data, which labels and keys in the file do not belong to.
+        options: keywords of the API; None for what was not given.
+
+    Raises:
+        click.UsageError: there is no calibration data.
+    """
+    found = {} if config is None else library().load_settings(config, data=calib is None)
+    settings = {**found, **given(calib=calib, **options)}
+    if "calib" not in settings:
+        raise click.UsageError(
+            "There is no calibration data. Give it with --calib FILE, or as calib in the table [data] of a "
+            "settings file (--config FILE)."
+        )
+    return settings
+
+
+def refuse_both(*, quiet: bool, verbose: bool) -> None:
+    """More and less at once.
+
+    Raises:
+        click.UsageError: both were asked for.
+    """
+    if quiet and verbose:
+        raise click.UsageError("--quiet and --verbose contradict each other. Leave one of them out.")
+
 
 softmax_option = click.option(
     "--softmax",

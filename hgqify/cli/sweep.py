@@ -8,6 +8,7 @@ import click
 from hgqify.cli.convert import MARKER, project_options, width_options
 from hgqify.cli.group import told_command
 from hgqify.cli.options import (
+    asked,
     budgets_option,
     compensate_option,
     config_option,
@@ -30,7 +31,7 @@ from hgqify.progress import TextProgress, no_progress
 
 @click.command()
 @click.argument("model")
-@data_options("--calib", "calib", "Calibration data, as the model takes it", required=True)
+@data_options("--calib", "calib", "Calibration data, as the model takes it", required=False)
 @labels_option
 @click.option(
     "--validation", metavar="FILE", help="Data to judge the points on. Default: the calibration data."
@@ -58,7 +59,7 @@ from hgqify.progress import TextProgress, no_progress
     "--save-chosen",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Write the chosen point as a result: model.keras, report.json, hls/.",
+    help="Write the chosen point as a result: model.keras, report.json, config.toml, hls/.",
 )
 @click.option(
     "--jobs", type=int, metavar="N", help="Processes that share the points; -1: one per core. Default: 1."
@@ -77,7 +78,7 @@ def sweep(
     ctx: click.Context,
     *,
     model: str,
-    calib: str,
+    calib: str | None,
     key: tuple[str, ...],
     allow_pickle: bool | None,
     output: Path | None,
@@ -97,25 +98,24 @@ def sweep(
 
     \b
     Examples:
-      hgqify sweep fixtures/kws/model.keras --calib fixtures/kws/calib.npy -o kws_sweep
-      hgqify sweep fixtures/mnist/model.keras --calib fixtures/mnist/calib.npy \\
-          --validation fixtures/mnist/holdout.npz --budgets 20e6,10e6,5e6 --jobs 2 \\
-          --max-drop 0.3 --save-chosen mnist_hgq
+      hgqify sweep model.keras --calib calib.npz
+      hgqify sweep model.keras --calib calib.npz --validation holdout.npz --budgets 9000,6000,4000 \\
+          --max-drop 2 --save-chosen model_chosen -o model_budgets
     """
     folder = output or Path(f"{Path(model).stem}_sweep")
     if save_chosen is not None:
         check_target(save_chosen, force=force, marker=MARKER)
-    hgqify = library()
-    asked = {**(hgqify.load_settings(config) if config is not None else {}), **given(**settings)}
-    found = hgqify.sweep(
+    settings = asked(config, calib=calib, key=single(key), allow_pickle=allow_pickle, **settings)
+    data = settings.pop("calib")
+    found = library().sweep(
         model,
-        calib,
+        data,
         output=folder,
         force=force,
         exportable=save_chosen is not None,
         progress=no_progress if quiet else TextProgress(),
-        **given(key=single(key), allow_pickle=allow_pickle, safe_mode=False if unsafe else None),
-        **asked,
+        **given(safe_mode=False if unsafe else None),
+        **settings,
     )
     click.echo(found.table())
     click.echo(f"written to {folder}/: {', '.join(found.files)}, points/")

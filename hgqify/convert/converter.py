@@ -16,7 +16,7 @@ from hgqify.convert.lower_normalization import LowerNormalization
 from hgqify.convert.lower_softmax import LowerSoftmax
 from hgqify.convert.registry import Registry
 from hgqify.convert.report import ConversionReport
-from hgqify.convert.rules import Rule, Target, resolve
+from hgqify.convert.rules import Rule, Target, first_rules, resolve
 from hgqify.convert.settings import ConvertSettings, OverflowPolicy, SoftmaxPolicy, UnsupportedPolicy
 from hgqify.convert.slots import Slots
 from hgqify.errors import UnsupportedLayerError
@@ -69,6 +69,7 @@ class Conversion:
         names: Keras name of the layer in `model` and `clone`, by `graph.layer_key` of its nodes.
         probe_names: the same in `probe`.
         kept: by Keras name of the layers that stay in float: why.
+        ruled: for each rule that says how firmware is built, Keras names of the layers it is the first for.
     """
 
     model: keras.Model
@@ -83,6 +84,7 @@ class Conversion:
     names: Mapping[str, str] = field(default_factory=dict)
     probe_names: Mapping[str, str] = field(default_factory=dict)
     kept: Mapping[str, str] = field(default_factory=dict)
+    ruled: tuple[tuple[Rule, tuple[str, ...]], ...] = ()
 
     def with_graph(self, graph: Graph) -> Conversion:
         """The same conversion of a graph that differs in its weights only; all its models get them."""
@@ -169,6 +171,7 @@ def convert(
         names=planner.names,
         probe_names=probe_names,
         kept={planner.names[name]: reason for name, reason in planner.kept.items()},
+        ruled=planner.ruled(rules),
     )
 
 
@@ -293,6 +296,16 @@ class _Planner:
             if node.kind not in (INPUT, SELECT)
             and node.name not in self.kept
             and self.targets[node.name].overflow is policy
+        )
+
+    def ruled(self, rules: Sequence[Rule]) -> tuple[tuple[Rule, tuple[str, ...]], ...]:
+        """The rules that say how firmware is built, with the layers they are the first for."""
+        nodes = [node for node in self.edges.graph if node.kind not in (INPUT, SELECT)]
+        first = first_rules(nodes, rules)
+        return tuple(
+            (rule, tuple(dict.fromkeys(self.names[layer_key(n)] for n in nodes if first.get(n.name) is rule)))
+            for rule in rules
+            if rule.building
         )
 
     def sites(self, model: keras.Model) -> tuple[list[str], tuple[Site, ...]]:

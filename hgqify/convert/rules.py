@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 from hgqify.convert.settings import (
     ConvertSettings,
@@ -36,6 +37,8 @@ class Rule:
             is the width of the layer's inputs, output_bits that of its output quantizer if it has one,
             table_bits that of the entries of its lookup table.
         weight_granularity, activation_granularity, overflow, rounding: as in `ConvertSettings`.
+        strategy, reuse_factor, parallelization_factor: how the firmware builds the layers' sums of products,
+            see `hgqify.export.LayerOptions`.
         keep_float: leave the layer in float, between quantizers, as ``unsupported='keep'`` does with layers
             that have no fixed-point form. It computes as before, and cannot be exported.
 
@@ -55,6 +58,9 @@ class Rule:
     activation_granularity: Granularity | None = None
     overflow: OverflowPolicy | None = None
     rounding: Rounding | None = None
+    strategy: str | None = None
+    reuse_factor: int | None = None
+    parallelization_factor: int | None = None
     keep_float: bool = False
 
     def __post_init__(self) -> None:
@@ -77,12 +83,17 @@ class Rule:
         for name in given:
             if name.endswith("_bits"):
                 check_bits(name, actions[name], low=2 if name == "weight_bits" else 1)
+            elif name.endswith("_factor"):
+                _check_factor(name, actions[name])
         if self.keep_float and given:
             raise RuleError(
                 f"keep_float leaves nothing for {', '.join(given)} to set", remedy="drop one of the two"
             )
         if not self.keep_float and not given:
-            raise RuleError("a rule must set something", remedy="give a width, a mode or keep_float=True")
+            raise RuleError(
+                "a rule must set something",
+                remedy="give a width, a mode, a strategy, a factor or keep_float=True",
+            )
 
     def matches(self, node: Node) -> bool:
         """Whether the rule's match half agrees with a node."""
@@ -93,12 +104,25 @@ class Rule:
             return False
         return self.predicate is None or self.predicate(node)
 
+    @property
+    def building(self) -> dict[str, Any]:
+        """What it says of the firmware: strategy and factors, those that are given."""
+        values = {
+            name: getattr(self, name) for name in ("strategy", "reuse_factor", "parallelization_factor")
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
     def describe(self) -> str:
         """The match half as short text, for messages."""
         parts = [f"path={self.path!r}"] if self.path is not None else []
         parts += [f"layer_type={self.layer_type!r}"] if self.layer_type is not None else []
         parts += ["predicate"] if self.predicate is not None else []
         return f"Rule({', '.join(parts)})"
+
+
+def _check_factor(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise RuleError(f"{name} is a whole number from 1 on", received=repr(value))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,15 +163,25 @@ def resolve(nodes: Sequence[Node], rules: Sequence[Rule], settings: ConvertSetti
     for number, rule in enumerate(rules):
         if number not in matched:
             raise RuleError(
-                "the rule matches no layer", received=rule.describe(), remedy=_closest(rule, nodes)
+                "the rule matches no layer",
+                where=f"rule[{number}]",
+                received=rule.describe(),
+                remedy=_closest(rule, nodes),
             )
         if number not in used:
             raise RuleError(
                 "earlier rules take every layer this rule matches",
+                where=f"rule[{number}]",
                 received=rule.describe(),
                 remedy="put it before them: the first match wins",
             )
     return targets
+
+
+def first_rules(nodes: Sequence[Node], rules: Sequence[Rule]) -> dict[str, Rule]:
+    """The rule of every node that has one, by the node's name: the first that matches it."""
+    found = {node.name: next((rule for rule in rules if rule.matches(node)), None) for node in nodes}
+    return {name: rule for name, rule in found.items() if rule is not None}
 
 
 def _target(settings: ConvertSettings, rule: Rule | None) -> Target:

@@ -10,12 +10,12 @@ Simulate
     compile_project, CSimulation, compiler, compiler_version
 Compare
     compare, Computation, locate_keras, compare_programs, compare_weights, random_batches, random_inputs
-    Comparison, CheckReport, Place, Mismatch
+    Comparison, CheckReport, Limit, Place, Mismatch
 """
 
 from hgqify.export.backends import BACKENDS, Strategy
 from hgqify.export.check import Computation, compare, locate_keras
-from hgqify.export.compare import CheckReport, Comparison, Mismatch, Place
+from hgqify.export.compare import CheckReport, Comparison, Limit, Mismatch, Place
 from hgqify.export.csim import CSimulation, compile_project, compiler, compiler_version
 from hgqify.export.hls4ml_converter import convert_from_keras_model, register
 from hgqify.export.options import IO_TYPES, LayerOptions, ProjectOptions
@@ -34,6 +34,7 @@ __all__ = [
     "Computation",
     "Extent",
     "LayerOptions",
+    "Limit",
     "Mismatch",
     "Place",
     "ProjectOptions",

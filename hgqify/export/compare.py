@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from hgqify.errors import BitExactnessError
+from hgqify.export.junit import junit_xml
 
 SCHEMA = 1
 """Version of the layout of `CheckReport.to_dict`."""
@@ -156,6 +157,39 @@ class Comparison:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Limit:
+    """A figure and the bound it must keep.
+
+    Attributes:
+        name: what is limited.
+        value: as found.
+        bound: as allowed.
+        at_most: whether the bound is the largest value allowed, else the smallest.
+        basis: what the value was found on; empty where it follows from the model alone.
+    """
+
+    name: str
+    value: float
+    bound: float
+    at_most: bool
+    basis: str = ""
+
+    @property
+    def kept(self) -> bool:
+        """Whether the value is within the bound."""
+        return self.value <= self.bound if self.at_most else self.value >= self.bound
+
+    def told(self, value: float) -> str:
+        """A value as text: whole numbers in groups of three digits."""
+        return f"{value:,.0f}" if float(value).is_integer() and abs(value) >= 2 else f"{value:.6g}"
+
+    def __str__(self) -> str:
+        text = f"{self.name} {self.told(self.value)}" + (f" on {self.basis}" if self.basis else "")
+        text += f", {'at most' if self.at_most else 'at least'} {self.told(self.bound)} is allowed"
+        return text if self.kept else f"{text}: LIMIT LEFT by {self.told(abs(self.value - self.bound))}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class CheckReport:
     """All comparisons of one check.
 
@@ -165,6 +199,8 @@ class CheckReport:
         settings: what was checked and how: the options of the check by name, seed included.
         versions: of hgqify and of what it ran on, by name.
         overflow: for every quantizer whether it can overflow, and whether it did on the data.
+        limits: figures that had to keep a bound.
+        skipped: comparisons that could not be made, and why.
     """
 
     comparisons: tuple[Comparison, ...]
@@ -172,6 +208,13 @@ class CheckReport:
     settings: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     overflow: Mapping[str, Any] = field(default_factory=dict)
+    limits: tuple[Limit, ...] = ()
+    skipped: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        """Whether it is exact and keeps all limits."""
+        return self.exact and all(limit.kept for limit in self.limits)
 
     @property
     def exact(self) -> bool:
@@ -184,11 +227,12 @@ class CheckReport:
         return sum(c.codes for c in self.comparisons)
 
     def summary(self) -> str:
-        """A few lines for the terminal; the last one is the verdict."""
+        """A few lines for the terminal; the last ones are the verdict, and limits if there are any."""
         lines = [str(c) for c in self.comparisons]
         lines += self.overflow.get("summary", ())
         lines += [f"note: {note}" for note in self.notes]
         lines.append("exact: every code is equal" if self.exact else "NOT EXACT")
+        lines += [f"limit: {limit}" for limit in self.limits]
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -202,11 +246,22 @@ class CheckReport:
             "settings": dict(self.settings),
             "versions": dict(self.versions),
             "overflow": dict(self.overflow),
+            "limits": [dataclasses.asdict(limit) | {"kept": limit.kept} for limit in self.limits],
+            "skipped": dict(self.skipped),
+            "passed": self.passed,
         }
 
     def to_json(self) -> str:
         """`to_dict` as JSON text. What no JSON number says (an infinite value) is a string."""
         return json.dumps(_speakable(self.to_dict()), indent=2, allow_nan=False)
+
+    def to_junit(self, *, seconds: float) -> str:
+        """As JUnit XML: one test case for every comparison and every limit.
+
+        Args:
+            seconds: that the check took.
+        """
+        return junit_xml(self, seconds=seconds)
 
     def raise_if_different(self) -> None:
         """Raise if anything differed.

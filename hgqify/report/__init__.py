@@ -1,17 +1,19 @@
 """What a conversion produced, as plain data: as JSON, as a page for a browser, as lines for the terminal.
 
-Report, LayerReport, Quality, SCHEMA, plain
+Report, LayerReport, Quality, SCHEMA, plain; Fact, the lines of its headline
 On disk
     render_report(result) -> Path      record_check(result, check)
     HTML_FILE; report.schema.json describes report.json
 """
 
+from hgqify.report.facts import Fact
 from hgqify.report.files import HTML_FILE, record_check, render_report
 from hgqify.report.report import SCHEMA, LayerReport, Quality, Report, plain
 
 __all__ = [
     "HTML_FILE",
     "SCHEMA",
+    "Fact",
     "LayerReport",
     "Quality",
     "Report",

@@ -10,13 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hgqify.report.facts import Fact, facts
 from hgqify.report.notebook import summary_html
 from hgqify.report.page import page
 
 SCHEMA = 2
 """Version of the JSON form, which `report.schema.json` describes."""
-
-_NAMED = 3  # how many layers a line names; the others are counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,90 +166,13 @@ class Report:
         """In a notebook: the headline, and the layers that cost most."""
         return summary_html(self.to_dict())
 
+    def facts(self) -> tuple[Fact, ...]:
+        """The headline figures, one by one."""
+        return facts(self)
+
     def summary(self) -> str:
-        """The headline figures."""
-        counts: dict[str, int] = {}
-        for entry in self.conversion:
-            counts[entry["status"]] = counts.get(entry["status"], 0) + 1
-        lines = [
-            f"{self.model}: " + ", ".join(f"{n} layers {status}" for status, n in counts.items()),
-            str(self.quality),
-            f"EBOPs {self.ebops:,}" + (", layers kept in float not counted" if self.kept else ""),
-            *(f"kept in float: {e['layer']} ({e['kind']}): {e['reason']}" for e in self.kept),
-            *self._allocation_lines(),
-            *self._correction_lines(),
-        ]
-        if self.finetune.get("interrupted"):
-            lines.append(
-                f"fine-tuning was interrupted at step {self.finetune['steps']}; its best weights are kept"
-            )
-        moved = [e["layer"] for e in self.conversion if "moved to the host" in e["reason"]]
-        if moved:
-            lines.append(f"softmax {', '.join(moved)} is left to the host: the model gives logits")
-        lines += self._float32_lines()
-        lines += self.overflow["summary"]
-        lines += [f"note: {note}" for note in self.notes]
-        slowest = max(self.seconds, key=lambda name: self.seconds[name], default=None)
-        if slowest is not None:
-            lines.append(
-                f"{sum(self.seconds.values()):.0f} s, of which {slowest} {self.seconds[slowest]:.0f} s"
-            )
-        return "\n".join(lines)
-
-    def _allocation_lines(self) -> list[str]:
-        """The budget, and where the next bits would help most."""
-        if self.allocation is None:
-            return []
-        target, drop = self.allocation["target_ebops"], self.allocation["max_drop"]
-        if target is not None:
-            text = f"{100 * self.ebops / target:.1f} % of the budget of {target:,} EBOPs"
-        else:
-            text = (
-                f"fewest EBOPs found that lose {drop:g} points at most (lost: {self.allocation['drop']:.2f})"
-            )
-        worst = ", ".join(f"{s['layer']} ({s['part']})" for s in self.allocation["shares"][:_NAMED])
-        return [f"{text}; widest formats {self.allocation['limit_ebops']:,}", f"most sensitive now: {worst}"]
-
-    def _correction_lines(self) -> list[str]:
-        """What equalisation and bias correction did."""
-        lines = []
-        if self.equalize is not None:
-            done, left = self.equalize["layers"], self.equalize["left"]
-            text = f"equalized: channels of {len(done)} layer(s)"
-            if done:
-                low, high = min(e["shifts"][0] for e in done), max(e["shifts"][1] for e in done)
-                text += f" scaled by 2**{low} to 2**{high}"
-            lines.append(f"{text}; {len(left)} left as they are" if left else text)
-        if self.correct_bias is not None:
-            found, left = self.correct_bias["layers"], self.correct_bias["left"]
-            text = f"biases of {len(found)} layer(s) corrected"
-            if found:
-                worst = max(found, key=lambda name: found[name])
-                text += f", most {worst} (by {100 * found[worst]:.1f} % of its outputs' root mean square)"
-            lines.append(f"{text}; {len(left)} left as they are" if left else text)
-        return lines
-
-    def _float32_lines(self) -> list[str]:
-        """The certificate: the layers without proof, the worst first, and what would give it."""
-        if self.float32_proved:
-            where = " of the exact parts" if self.kept else ""
-            return [f"float32: Keras is proved equal to the integers for every input{where}"]
-        worst = sorted(self.float32_open.items(), key=lambda item: -item[1])
-        named = ", ".join(f"{layer} ({bits} bits too many)" for layer, bits in worst[:_NAMED])
-        if len(worst) > _NAMED:
-            named += f" and {len(worst) - _NAMED} more"
-        lines = [
-            f"float32: no proof that Keras equals the integers in {named}; reference and firmware are exact"
-        ]
-        for layer, bits in worst[:_NAMED]:
-            lines += [
-                f"  {layer}: {entry['remedy']}"
-                for entry in self.certificate
-                if entry["layer"] == layer and entry["missing_bits"] == bits
-            ][:1]
-        if self.float64_proved:
-            lines.append("  in float64 all of it is proved: hgqify.float64.predict(model, inputs)")
-        return lines
+        """The headline figures as lines of text."""
+        return "\n".join(map(str, self.facts()))
 
 
 def plain(value: Any) -> Any:
