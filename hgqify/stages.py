@@ -23,6 +23,7 @@ from hgqify.calibrate import (
     measure_sensitivity,
     refuse_opaque,
     renewed,
+    require_gradients,
 )
 from hgqify.calibrated import Calibrated, timed
 from hgqify.convert import (
@@ -103,6 +104,8 @@ def calibrated(
     if io_type != AUTO:
         ProjectOptions(backend=backend, io_type=io_type, **options)  # what is wrong is said before any work
     check_building(rules)
+    if under_budget or calibration_settings.equalize or calibration_settings.ranges is Ranges.MSE:
+        require_gradients()
     seconds: dict[str, float] = {}
     keras.utils.set_random_seed(seed)
 

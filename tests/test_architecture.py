@@ -95,8 +95,8 @@ OUTSIDE: dict[str, set[str]] = {
     "matplotlib": {"pareto"},
     "h5py": {"data", "graph"},
     "jax": {"quantizers", "layers", "calibrate", "finetune"},
-    "torch": {"quantizers"},
-    "tensorflow": {"quantizers"},
+    "torch": {"quantizers", "layers"},
+    "tensorflow": {"quantizers", "layers"},
 }
 NO_KERAS = (BASE - {"calling"}) | {"fixed", "data", "reference", "report", "cli"}
 

@@ -22,7 +22,7 @@ from hgqify.calibrate.calibrate import CalibrationReport, SiteReport, calibrate,
 from hgqify.calibrate.candidates import nearest_codes
 from hgqify.calibrate.compensate import Compensator, samples_to_fit
 from hgqify.calibrate.differentiable import refuse_opaque
-from hgqify.calibrate.fisher import Sensitivity, measure_sensitivity
+from hgqify.calibrate.fisher import Sensitivity, measure_sensitivity, require_gradients
 from hgqify.calibrate.float32 import Adjustment, excess_bits, fit_float32
 from hgqify.calibrate.placement import Bits, place_activation, place_bias, place_weight
 from hgqify.calibrate.quality import layer_sqnr, sqnr
@@ -64,6 +64,7 @@ __all__ = [
     "place_weight",
     "refuse_opaque",
     "renewed",
+    "require_gradients",
     "samples_to_fit",
     "settle",
     "sqnr",

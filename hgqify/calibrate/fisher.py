@@ -51,6 +51,21 @@ class Sensitivity:
     samples: int
 
 
+def require_gradients() -> None:
+    """Refuse, before any work, what takes gradients of the float model where they cannot be had.
+
+    Raises:
+        CalibrationError: another backend than JAX.
+    """
+    if keras.backend.backend() != "jax":
+        raise CalibrationError(
+            "what an error costs takes gradients, which come from JAX only so far",
+            received=f"backend {keras.backend.backend()}",
+            remedy="set KERAS_BACKEND=jax for the conversion (the result runs on every backend), or convert "
+            "without a budget, without equalize and with other ranges than 'mse'",
+        )
+
+
 def measure_sensitivity(
     clone: keras.Model,
     source: Source,
@@ -77,12 +92,7 @@ def measure_sensitivity(
     Raises:
         CalibrationError: another backend than JAX, or gradients that are not finite.
     """
-    if keras.backend.backend() != "jax":
-        raise CalibrationError(
-            "what an error costs takes gradients, which come from JAX only so far",
-            received=f"backend {keras.backend.backend()}",
-            remedy="set KERAS_BACKEND=jax for the conversion; the result runs on every backend",
-        )
+    require_gradients()
     known = [n for n in (samples, source.samples) if n is not None]
     size, total = min(BATCH, *known), min(known)
     tapped = _tapped(clone, set(candidates), size)

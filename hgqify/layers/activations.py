@@ -20,6 +20,7 @@ import numpy as np
 from keras import ops
 
 from hgqify.errors import UnsupportedLayerError
+from hgqify.quantizers import straight_through
 
 MAX_CONSTANT_BITS = 8
 """A slope or bound counts as dyadic up to this many significant bits; 0.1 and the like do not."""
@@ -53,9 +54,9 @@ class PiecewiseLinear:
         if self.slope != 1.0:
             x = ops.where(x < 0, x * self.slope, x)
         if self.low is not None:
-            x = ops.maximum(x, self.low)
+            x = _bounded(x, self.low, ops.maximum, ops.greater)
         if self.high is not None:
-            x = ops.minimum(x, self.high)
+            x = _bounded(x, self.high, ops.minimum, ops.less)
         return x
 
     def numpy(self, x: np.ndarray) -> np.ndarray:
@@ -66,6 +67,20 @@ class PiecewiseLinear:
         if self.high is not None:
             y = np.minimum(y, np.asarray(self.high, x.dtype))
         return y
+
+
+def _bounded(x: Any, bound: float, extreme: Callable[..., Any], inside: Callable[..., Any]) -> Any:
+    """``extreme(x, bound)``; where both are equal, which quantized data often are, half the gradient passes.
+
+    That is what JAX and PyTorch do of themselves; TensorFlow lets all of it pass.
+    """
+    value = extreme(x, bound)
+    if keras.backend.backend() != "tensorflow":
+        return value
+    x = ops.convert_to_tensor(x)
+    on_bound: Any = ops.cast(ops.equal(x, bound), x.dtype)
+    passing = ops.cast(inside(x, bound), x.dtype) + 0.5 * on_bound
+    return straight_through(value, x * ops.stop_gradient(passing))
 
 
 def is_dyadic(value: float) -> bool:

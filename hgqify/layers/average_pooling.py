@@ -39,7 +39,7 @@ class _QAveragePooling(QLayer):
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Apply the layer."""
         x = self._quantize_input(inputs, training)
-        y = self._sum(x) * self._spread(self.reciprocal_values())
+        y: Any = ops.multiply(self._sum(x), self._spread(self.reciprocal_values()))
         y = self._quantize_output(y, training)
         self._add_ebops_loss(training)
         return y

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -19,18 +18,6 @@ from hgqify.quantizers import Place, Quantizer, QuantizerConfig, resolve
 
 Conf = QuantizerConfig | Mapping[str, Any] | None
 """What a constructor takes for a quantizer: a config, its entries as a dict, or None for the scope's."""
-
-
-def full_float32() -> contextlib.AbstractContextManager[Any]:
-    """Context in which float32 products keep 24 bits.
-
-    JAX multiplies float32 matrices in TF32 (11 bits) on recent GPUs by default, which would round codes.
-    """
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return jax.default_matmul_precision("float32")
-    return contextlib.nullcontext()
 
 
 @keras.saving.register_keras_serializable("hgqify")

@@ -100,7 +100,9 @@ class QBatchNormalization(QLayer, keras.layers.BatchNormalization):
         mean = ops.convert_to_tensor(mean)
         gamma = ops.ones_like(mean) if self.gamma is None else self.gamma
         beta = ops.zeros_like(mean) if self.beta is None else self.beta
-        return ops.stack([ops.convert_to_tensor(v) for v in (gamma, beta, mean, variance)])
+        # TensorFlow stacks its own variables, not those of Keras around them.
+        parts = (v.value if isinstance(v, keras.Variable) else v for v in (gamma, beta, mean, variance))
+        return ops.stack([ops.convert_to_tensor(v) for v in parts])
 
     def _scale_shift(self, sources: Any) -> tuple[Any, Any]:
         gamma, beta, mean, variance = sources[0], sources[1], sources[2], sources[3]

@@ -39,8 +39,8 @@ class Derived(keras.layers.Layer):
 
     def store(self, value: Any, source: Any) -> None:
         """Keep a constant and what it was computed from; in a training step or eagerly."""
-        self.value.assign(ops.stop_gradient(value))
-        self.source.assign(ops.stop_gradient(source))
+        self.value.assign(ops.stop_gradient(ops.convert_to_tensor(value)))
+        self.source.assign(ops.stop_gradient(ops.convert_to_tensor(source)))
 
     def select(self, source: Any, computed: Any) -> Any:
         """The stored constant where ``source`` is its record, else ``computed``."""

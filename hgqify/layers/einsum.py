@@ -10,7 +10,7 @@ from keras import ops
 
 from hgqify.equations import matrices, result_shape, without_batch
 from hgqify.errors import RuleError
-from hgqify.layers.base import full_float32
+from hgqify.layers.full_float32 import full_float32
 from hgqify.layers.merge import QMerge
 
 

@@ -11,17 +11,38 @@ from typing import Any
 
 import keras
 
+from hgqify.errors import PrecisionError
+
 
 def float64_is_on() -> bool:
-    """Whether the backend computes in float64 where it is asked to; JAX does within `float64_on` only."""
-    if keras.backend.backend() != "jax":
-        return True
-    return bool(_jax().config.jax_enable_x64)
+    """Whether the backend computes in float64 where it is asked to.
+
+    JAX does within `float64_on` only, TensorFlow always. On PyTorch Keras' own operations make float32 of
+    two float64 tensors (its table of promotions says so), so there it never does.
+    """
+    match keras.backend.backend():
+        case "jax":
+            return bool(_jax().config.jax_enable_x64)
+        case "torch":
+            return False
+    return True
 
 
 def float64_on() -> contextlib.AbstractContextManager[Any]:
-    """Context in which the backend computes in float64 where it is asked to."""
-    if keras.backend.backend() != "jax":
+    """Context in which the backend computes in float64 where it is asked to.
+
+    Raises:
+        PrecisionError: on PyTorch, where Keras does not.
+    """
+    backend = keras.backend.backend()
+    if backend == "torch":
+        raise PrecisionError(
+            "Keras on PyTorch makes float32 of float64",
+            where="hgqify.float64",
+            received="backend torch",
+            remedy="evaluate the saved model with KERAS_BACKEND=jax or tensorflow: the codes are the same",
+        )
+    if backend != "jax":
         return contextlib.nullcontext()
     jax = _jax()
     # Before JAX 0.8 it was experimental.

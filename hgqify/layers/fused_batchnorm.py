@@ -18,10 +18,10 @@ import numpy as np
 from keras import ops
 
 from hgqify.errors import PrecisionError, RuleError
-from hgqify.layers.base import full_float32
 from hgqify.layers.dense import QDense
 from hgqify.layers.derived import Derived
 from hgqify.layers.einsum_dense import QEinsumDense
+from hgqify.layers.full_float32 import full_float32
 from hgqify.layers.linear import QLinear
 
 
@@ -106,7 +106,11 @@ class QNormalizedLinear(QLinear):
 
     def _sources(self, mean: Any, variance: Any) -> Any:
         """(4, channels): gamma, beta, mean, variance."""
-        return ops.stack([ops.convert_to_tensor(v) for v in (self.gamma, self.beta, mean, variance)])
+        # TensorFlow stacks its own variables, not those of Keras around them.
+        parts = (
+            v.value if isinstance(v, keras.Variable) else v for v in (self.gamma, self.beta, mean, variance)
+        )
+        return ops.stack([ops.convert_to_tensor(v) for v in parts])
 
     def _current_sources(self) -> Any:
         return self._sources(self.moving_mean, self.moving_variance)

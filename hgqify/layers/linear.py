@@ -11,8 +11,9 @@ from keras import ops
 
 from hgqify.errors import PrecisionError
 from hgqify.layers.activations import Activation, get_activation, require_exact
-from hgqify.layers.base import Conf, QLayer, full_float32
+from hgqify.layers.base import Conf, QLayer
 from hgqify.layers.ebops import span, span_in_graph
+from hgqify.layers.full_float32 import full_float32
 from hgqify.quantizers import Place, resolve, straight_through
 
 

@@ -189,7 +189,7 @@ class QAverage(QMerge, keras.layers.Average):
         return reciprocal_values(np.asarray(len(self._shapes)), self.reciprocal_bits)
 
     def _merge(self, inputs: list[Any]) -> Any:
-        return functools.reduce(ops.add, inputs) * self.reciprocal_values()
+        return ops.multiply(functools.reduce(ops.add, inputs), self.reciprocal_values())
 
     def ebops(self) -> int:
         """Bits of the sum (widest input plus growth) times the constant's span; shifts count 0."""

@@ -109,7 +109,8 @@ class QMean(QReduction):
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Apply the layer."""
         x = self._quantize_input(inputs, training)
-        y: Any = ops.sum(x, axis=self.batched_axes, keepdims=True) * self.reciprocal_values()
+        y: Any = ops.sum(x, axis=self.batched_axes, keepdims=True)
+        y = ops.multiply(y, self.reciprocal_values())
         y = self._quantize_output(y, training)
         self._add_ebops_loss(training)
         return y

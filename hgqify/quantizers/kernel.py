@@ -12,10 +12,19 @@ def active_kernel() -> Callable[..., Any]:
     All of them compute :func:`~hgqify.quantizers.arithmetic.quantize` with the gradient of
     :func:`~hgqify.quantizers.arithmetic.width_gradients`.
     """
-    if keras.backend.backend() == "jax":
-        from hgqify.quantizers.jax_kernel import jax_kernel
+    match keras.backend.backend():
+        case "jax":
+            from hgqify.quantizers.jax_kernel import jax_kernel
 
-        return jax_kernel
+            return jax_kernel
+        case "tensorflow":
+            from hgqify.quantizers.tensorflow_kernel import tensorflow_kernel
+
+            return tensorflow_kernel
+        case "torch":
+            from hgqify.quantizers.torch_kernel import torch_kernel
+
+            return torch_kernel
     from hgqify.quantizers.ops_kernel import ops_kernel
 
     return ops_kernel
@@ -23,10 +32,19 @@ def active_kernel() -> Callable[..., Any]:
 
 def straight_through(value: Any, through: Any) -> Any:
     """``value`` going forward, exactly; the gradient of ``through``, of the same shape, going back."""
-    if keras.backend.backend() == "jax":
-        from hgqify.quantizers.jax_kernel import jax_straight_through
+    match keras.backend.backend():
+        case "jax":
+            from hgqify.quantizers.jax_kernel import jax_straight_through
 
-        return jax_straight_through(keras.ops.stop_gradient(value), through)
+            return jax_straight_through(keras.ops.stop_gradient(value), through)
+        case "tensorflow":
+            from hgqify.quantizers.tensorflow_kernel import tensorflow_straight_through
+
+            return tensorflow_straight_through(keras.ops.stop_gradient(value), through)
+        case "torch":
+            from hgqify.quantizers.torch_kernel import torch_straight_through
+
+            return torch_straight_through(keras.ops.stop_gradient(value), through)
     from hgqify.quantizers.ops_kernel import ops_straight_through
 
     return ops_straight_through(value, through)

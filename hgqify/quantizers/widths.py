@@ -87,7 +87,7 @@ def fraction_of_constant(
     f = clipped(f)
     if config.max_bits >= MAX_BITS:
         return f  # a float32 has no more significant bits than that, whatever f is
-    x = ops.stop_gradient(x)
+    x = ops.stop_gradient(ops.convert_to_tensor(x))
     # Fewer fractional bits can round the largest value up to the next power of two, once.
     for _ in range(2):
         rounded = active_kernel()(x, None, None, f, mode, None, noise)

@@ -1,6 +1,6 @@
 """What a training step with quantizers costs, against the float step and against HGQ2's.
 
-    python tests/bench/step_time.py [--models mlp cnn resnet8] [--rounds 15] [--seconds 0.3]
+    python tests/bench/step_time.py [--backend jax] [--models mlp cnn resnet8] [--rounds 15] [--seconds 0.3]
 
 A step is Keras' own: `train_step` (Adam, cross-entropy), compiled as `fit` compiles it, its state carried on,
 one batch that lies in memory. The contestants take turns: in every round each runs for some tenths of a
@@ -14,12 +14,12 @@ mean anything; the machine may be busy. The first batch of figures is thrown awa
 - HGQ2: the defaults of its pages (weights kbi SAT_SYM, activations kif WRAP) at the same granularity, EBOPs
   in the loss; only where `hgq` can be imported.
 
-Peak memory is what the compiled step needs at once: arguments, results and temporaries, as XLA plans them.
+Peak memory is what the compiled step needs at once: arguments, results and temporaries, as XLA plans them;
+known under JAX only. TensorFlow's step is compiled by XLA as `fit` compiles it, PyTorch's is eager.
 """
 
 import argparse
 import importlib.util
-import os
 import statistics
 import sys
 import time
@@ -27,9 +27,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-os.environ.setdefault("KERAS_BACKEND", "jax")
-
-import jax
+import backend_option  # before keras, which reads its backend when it is imported
 import keras
 import numpy as np
 from keras import layers as K
@@ -154,12 +152,50 @@ def hgq2(model: keras.Model, case: Case) -> keras.Model:
 
 
 class Stepper:
-    """The compiled training step of a model, its state and one batch."""
+    """The training step of a model, compiled as `fit` compiles it, and one batch that lies in memory."""
+
+    bytes: int | None = None  # peak memory of the step, where it is known
 
     def __init__(self, model: keras.Model, batch: tuple[np.ndarray, np.ndarray]) -> None:
-        model.compile(
-            keras.optimizers.Adam(1e-4), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        )
+        compile_model(model)
+        model.train_on_batch(*batch)
+        tensors = tuple(keras.ops.convert_to_tensor(part) for part in batch)
+        model.make_train_function()
+        self._model, self._function = model, model.train_function
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            self._data: Any = iter(tf.data.Dataset.from_tensors(tensors).repeat())
+        else:
+            self._data = [tensors]
+
+    def run(self, steps: int) -> float:
+        """Seconds per step."""
+        start = time.perf_counter()
+        for _ in range(steps):
+            self._function(self._data)
+        keras.ops.convert_to_numpy(self._model.trainable_variables[0])  # waits until all is done
+        return (time.perf_counter() - start) / steps
+
+    def steps_in(self, seconds: float) -> int:
+        """Steps that take about so long."""
+        self.run(2)
+        return max(1, round(seconds / self.run(3)))
+
+
+def compile_model(model: keras.Model) -> None:
+    """Optimizer and loss of all contestants."""
+    model.compile(keras.optimizers.Adam(1e-4), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+
+
+class JaxStepper(Stepper):
+    """The compiled step alone, its state carried on, without what Keras does around it."""
+
+    def __init__(self, model: keras.Model, batch: tuple[np.ndarray, np.ndarray]) -> None:
+        import jax
+
+        self._wait = jax.block_until_ready
+        compile_model(model)
         model.train_on_batch(*batch)  # makes the variables of optimizer and metrics
         groups = (
             model.trainable_variables,
@@ -178,16 +214,11 @@ class Stepper:
         start = time.perf_counter()
         for _ in range(steps):
             _, self._state = self._step(self._state, self._batch)
-        jax.block_until_ready(self._state)
+        self._wait(self._state)
         return (time.perf_counter() - start) / steps
 
-    def steps_in(self, seconds: float) -> int:
-        """Steps that take about so long."""
-        self.run(2)
-        return max(1, round(seconds / self.run(3)))
-
     @property
-    def bytes(self) -> int:
+    def bytes(self) -> int:  # type: ignore[override]
         """Peak memory of the step."""
         plan = self._step.memory_analysis()
         total = plan.argument_size_in_bytes + plan.output_size_in_bytes + plan.temp_size_in_bytes
@@ -212,7 +243,8 @@ def contestants(case: Case, wanted: Iterable[str]) -> dict[str, Stepper]:
         "frozen": lambda: ours(model, case, trained=False),
         "HGQ2": lambda: hgq2(model, case),
     }
-    return {name: Stepper(make[name](), (x, y)) for name in wanted}
+    stepper = JaxStepper if keras.backend.backend() == "jax" else Stepper
+    return {name: stepper(make[name](), (x, y)) for name in wanted}
 
 
 def in_turn(steppers: dict[str, Stepper], rounds: int, seconds: float) -> dict[str, list[float]]:
@@ -253,7 +285,7 @@ HEADER = (
 
 def row(case: Case, steppers: dict[str, Stepper], times: dict[str, list[float]]) -> tuple[str, ...]:
     names = ("trained", "frozen", "HGQ2")
-    memory = {name: [float(stepper.bytes)] for name, stepper in steppers.items()}
+    memory = {name: [float(s.bytes)] for name, s in steppers.items() if s.bytes is not None}
     return (
         case.name,
         str(case.batch),
@@ -266,7 +298,9 @@ def row(case: Case, steppers: dict[str, Stepper], times: dict[str, list[float]])
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[backend_option.parser()],
     )
     parser.add_argument("--models", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument(

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from kept_models import branch, data, read_within_and_without, two_branches
+from kept_models import Wave, branch, data, read_within_and_without, two_branches
 
 import hgqify
 from hgqify.cli.main import main
@@ -52,7 +52,7 @@ def test_the_command_line_keeps_exports_a_part_and_checks_it(folder: Path) -> No
         *("--config", settings, "--export-part", "largest", "--finetune-steps", 0, "--check-samples", 40),
     )
     for text in (
-        "kept in float: wave (Wave): there is no fixed-point form of this layer",
+        "kept in float: wave (Wave): it cannot be opened into Keras operations",
         "it takes wave (output of wave (Wave)), a (output of a) and gives add_oq (model output 0)",
         "integers of part.npz = program.npz: 0 of",
         "Keras, part 1 of 1 = reference on x.npy: 0 of",
@@ -113,9 +113,9 @@ def test_what_is_all_firmware_is_written_whole() -> None:
 
 
 def test_there_may_be_no_part_that_can_be_printed() -> None:
-    x = keras.Input((4, 4, 4, 2), name="x")
-    y = keras.layers.UpSampling3D(2, name="up")(x)
-    model = keras.Model(x, keras.layers.ConvLSTM2D(1, 1, name="lstm")(y))
+    x = keras.Input((3, 4), name="x")
+    y = keras.layers.Dot((2, 2), name="dot")([x, x])  # not in streams
+    model = keras.Model(x, Wave(name="wave")(y))
     program = lower(convert(read(model), ConvertSettings(unsupported="keep")).model)
     with pytest.raises(ExportError, match="no part of the model can be written"):
         largest_part(program, ProjectOptions(io_type="io_stream"))

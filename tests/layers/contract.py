@@ -9,6 +9,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from autodiff import numpy
 
 from hgqify import fixed
 from hgqify.layers import QLayer, refresh
@@ -125,9 +126,9 @@ def run_family(cases: Sequence[Case], path: Path) -> dict[str, Run]:
             layer=layers[n],
             loaded=loaded.get_layer(layers[n].name),
             inputs=xs[n],
-            eager=np.asarray(eager[n]),
-            predicted=np.asarray(predicted[n]),
-            restored=np.asarray(restored[n]),
+            eager=numpy(eager[n]),
+            predicted=numpy(predicted[n]),
+            restored=numpy(restored[n]),
             moved=moved[n],
         )
         for n, case in enumerate(cases)
@@ -147,12 +148,12 @@ def train(inputs: list, outputs: list, xs: list[np.ndarray]) -> None:
     for _ in range(2):
         losses = model.train_on_batch(xs, targets)
     assert np.isfinite(losses).all()
-    assert all(np.isfinite(np.asarray(w)).all() for w in model.trainable_variables)
+    assert all(np.isfinite(numpy(w)).all() for w in model.trainable_variables)
 
 
 def snapshot(layer: QLayer) -> list[np.ndarray]:
     """Copies of the trained weights."""
-    return [np.array(w) for w in layer.trainable_variables]
+    return [numpy(w).copy() for w in layer.trainable_variables]
 
 
 def check(case: Case, run: Run) -> None:
@@ -186,7 +187,7 @@ def check_grid(layer: QLayer) -> None:
     floats = {}
     if "kernel" in weights:
         floats = {
-            name: np.asarray(value)
+            name: numpy(value)
             for name, value in zip(("kernel", "bias"), layer.constants(), strict=True)
             if value is not None
         }
@@ -221,7 +222,7 @@ def check_ebops(case: Case, layer: QLayer) -> None:
     spans = {name: brute_span(w) for name, w in layer.quantized_weights().items()}
     expected = case.ebops(layer, *bits, **spans)
     assert layer.ebops() == expected > 0
-    assert float(layer.ebops_value()) == expected
+    assert numpy(layer.ebops_value()) == expected
 
 
 def brute_span(values: np.ndarray) -> np.ndarray:

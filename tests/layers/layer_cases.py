@@ -6,6 +6,7 @@ import math
 
 import keras
 import numpy as np
+from autodiff import numpy
 from contract import Case, quantized
 from layer_oracles import mean_by_reciprocal, pool
 from linear_cases import KIF, LINEAR, NORMALIZATION, OUT, PER_CHANNEL, SHARED, channels_first, relu
@@ -25,7 +26,7 @@ def tabulated(function):
 
 
 def rows(layer, x):
-    table = np.asarray(layer.embeddings, np.float64)
+    table = numpy(layer.embeddings).astype(np.float64)
     return table[np.clip(np.floor(x), 0, len(table) - 1).astype(int)]
 
 

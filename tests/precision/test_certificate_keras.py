@@ -5,6 +5,7 @@ import re
 import keras
 import numpy as np
 import pytest
+from autodiff import BACKEND
 from float_edges import KINDS, data, extremes, weights
 
 from hgqify.calling import predict
@@ -61,7 +62,7 @@ def test_a_few_bits_further_float32_rounds_everywhere(kind):
 
 @pytest.mark.parametrize(("fx", "fw", "proved"), [(60, 60, True), (70, 60, False), (-60, -50, True)])
 def test_exponents(fx, fw, proved):
-    """Products below 2**-126 may be flushed to zero: no proof, and JAX does flush them."""
+    """Products below 2**-126 may be flushed to zero: no proof. PyTorch alone does not flush them."""
     layer = QDense(2, iq_conf=data(8, fx), kq_conf=weights(8, 7 - fw), use_bias=False)
     model = keras.Sequential([keras.Input((3,)), layer])
     layer.kernel.assign(np.ldexp(np.asarray([[1, 1], [127, -3], [50, 1]], np.float32), -fw))
@@ -72,7 +73,7 @@ def test_exponents(fx, fw, proved):
     equal = np.array_equal(predict(model, [x])[0], run(program, x).values[0])
     assert equal or not proved
     if not proved:
-        assert not equal
+        assert equal == (BACKEND == "torch")
         assert "closer to 1" in certify(program).open[0].remedy
 
 

@@ -2,21 +2,27 @@
 
 import functools
 
-import jax
-import jax.numpy as jnp
+import keras
 import numpy as np
 import pytest
+from autodiff import compiled, numpy, value_and_gradients
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import float32s, quantizations
 
 from hgqify import fixed
 from hgqify.fixed import Overflow, Rounding
-from hgqify.quantizers.jax_kernel import jax_kernel
+from hgqify.quantizers.kernel import active_kernel
 from hgqify.quantizers.ops_kernel import ops_kernel
 
 DETERMINISTIC = [mode for mode in Rounding if not mode.is_stochastic]
 SIZE = 22 * 16
+FUSED = active_kernel()
+KERNELS = [pytest.param(FUSED, id="fused"), pytest.param(ops_kernel, id="ops")]
+
+
+def tensor(x):
+    return keras.ops.convert_to_tensor(np.asarray(x, np.float32))
 
 
 def bits(x) -> np.ndarray:
@@ -24,13 +30,13 @@ def bits(x) -> np.ndarray:
 
 
 @functools.cache
-def compiled(kernel, rounding, overflow):
-    return jax.jit(lambda x, k, i, f: kernel(x, k, i, f, rounding, overflow))
+def fixed_kernel(kernel, rounding, overflow):
+    return compiled(lambda x, k, i, f: kernel(x, k, i, f, rounding, overflow))
 
 
 def run(kernel, x, k, i, f, rounding, overflow) -> np.ndarray:
-    args = [None if a is None else jnp.asarray(np.asarray(a, np.float32)) for a in (k, i, f)]
-    return np.asarray(compiled(kernel, rounding, overflow)(jnp.asarray(x), *args))
+    args = [None if a is None else tensor(a) for a in (x, k, i, f)]
+    return numpy(fixed_kernel(kernel, rounding, overflow)(*args))
 
 
 def any_float32(rng: np.random.Generator, size: int) -> np.ndarray:
@@ -62,7 +68,7 @@ def case(seed: int, overflow: Overflow | None) -> tuple[np.ndarray, ...]:
 seeds = st.integers(0, 2**32 - 1)
 
 
-@pytest.mark.parametrize("kernel", [jax_kernel, ops_kernel])
+@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("overflow", list(Overflow))
 @pytest.mark.parametrize("rounding", DETERMINISTIC)
 @settings(max_examples=15)
@@ -74,7 +80,7 @@ def test_values_equal_fixed_bit_for_bit(kernel, rounding, overflow, seed):
     np.testing.assert_array_equal(bits(got), bits(expected))
 
 
-@pytest.mark.parametrize("kernel", [jax_kernel, ops_kernel])
+@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("rounding", DETERMINISTIC)
 @settings(max_examples=15)
 @given(seed=seeds)
@@ -89,7 +95,7 @@ def test_rounding_alone_equals_fixed_with_room(kernel, rounding, seed):
 @given(
     x=float32s(),
     quantization=quantizations(max_point=90),
-    kernel=st.sampled_from([jax_kernel, ops_kernel]),
+    kernel=st.sampled_from([FUSED, ops_kernel]),
 )
 def test_one_value_equals_fixed(x, quantization, kernel):
     fmt, rounding, overflow = quantization
@@ -99,7 +105,7 @@ def test_one_value_equals_fixed(x, quantization, kernel):
     np.testing.assert_array_equal(bits(run(kernel, x, k, i, f, rounding, overflow)), bits(expected))
 
 
-@pytest.mark.parametrize("kernel", [jax_kernel, ops_kernel])
+@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("shape", [(1, 1), (1, 8), (SIZE // 8, 1), (SIZE // 8, 8)])
 def test_granularities_broadcast(kernel, shape):
     x, k, i, f = case(5, Overflow.WRAP)
@@ -136,7 +142,7 @@ PITFALLS += [
 ]
 
 
-@pytest.mark.parametrize("kernel", [jax_kernel, ops_kernel])
+@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("overflow", list(Overflow))
 @pytest.mark.parametrize("rounding", DETERMINISTIC)
 def test_pitfalls(kernel, rounding, overflow):
@@ -151,7 +157,7 @@ def test_pitfalls(kernel, rounding, overflow):
 
 def test_tiny_negative_values_truncate_to_minus_one_lsb():
     x = np.array([-1e-40, -1e-45, 1e-40, -0.0], np.float32)
-    for kernel in (jax_kernel, ops_kernel):
+    for kernel in (FUSED, ops_kernel):
         for f in (-8, 0, 8, 95):
             got = run(kernel, x, 1, 8 - f, f, Rounding.TRN, Overflow.WRAP)
             np.testing.assert_array_equal(got, np.array([-1, -1, 0, 0]) * 2.0**-f)
@@ -180,7 +186,7 @@ def expected_gradients(x, k, i, f, rounding, overflow, weight):
     ]
 
 
-@pytest.mark.parametrize("kernel", [jax_kernel, ops_kernel])
+@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("overflow", [None, *Overflow])
 @pytest.mark.parametrize("width_shape", [(1, 1), (1, 4), (64, 4)])
 def test_gradients_follow_their_formula(kernel, overflow, width_shape):
@@ -191,39 +197,37 @@ def test_gradients_follow_their_formula(kernel, overflow, width_shape):
     i, f = rng.integers(-1, 3, width_shape), rng.integers(0, 5, width_shape)
     weight = rng.normal(size=shape).astype(np.float32)
 
-    def loss(x, i, f):
-        return jnp.sum(weight * kernel(x, jnp.asarray(k, jnp.float32), i, f, Rounding.RND, overflow))
+    def quantized(x, i, f):
+        return kernel(x, tensor(k), i, f, Rounding.RND, overflow)
 
-    args = [jnp.asarray(a, jnp.float32) for a in (x, i, f)]
-    got = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))(*args)
+    args = [np.asarray(a, np.float32) for a in (x, i, f)]
+    _, got = value_and_gradients(quantized, *args, weight=weight)
     want = expected_gradients(x, k, i, f, Rounding.RND, overflow, weight)
-    np.testing.assert_array_equal(np.asarray(got[0]), want[0].astype(np.float32))
+    np.testing.assert_array_equal(got[0], want[0].astype(np.float32))
     for g, w in zip(got[1:], want[1:], strict=True):
         # Sums of float32 in another order: the formula is exact, its summation is not.
-        np.testing.assert_allclose(np.asarray(g), w, rtol=2e-5, atol=2e-5)
+        np.testing.assert_allclose(g, w, rtol=2e-5, atol=2e-5)
 
 
 @pytest.mark.parametrize("overflow", [None, *Overflow])
 def test_kernels_have_equal_gradients(overflow):
     rng = np.random.default_rng(1)
-    x = jnp.asarray(rng.normal(0, 2, (8, 4)), jnp.float32)
-    k, i, f = (jnp.asarray(rng.integers(0, 4, (8, 4)) + low, jnp.float32) for low in (0, -1, 0))
-    k = jnp.ones_like(k)
-    grads = [
-        jax.grad(lambda x, i, f, kern=kern: kern(x, k, i, f, Rounding.RND_CONV, overflow).sum(), (0, 1, 2))(
-            x, i, f
-        )
-        for kern in (jax_kernel, ops_kernel)
-    ]
-    for a, b in zip(*grads, strict=True):
-        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+    x = rng.normal(0, 2, (8, 4)).astype(np.float32)
+    i, f = (np.asarray(rng.integers(0, 4, (8, 4)) + low, np.float32) for low in (-1, 0))
+    k = tensor(np.ones_like(i))
+    (_, grads), (_, others) = (
+        value_and_gradients(lambda x, i, f, kern=kern: kern(x, k, i, f, Rounding.RND_CONV, overflow), x, i, f)
+        for kern in (FUSED, ops_kernel)
+    )
+    for a, b in zip(grads, others, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("kernel", [jax_kernel, ops_kernel])
+@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("mode", [Rounding.S_RND, Rounding.S_RND_CONV])
 def test_stochastic_rounding_goes_up_with_the_probability_of_the_fraction(kernel, mode):
-    x = jnp.full((1000,), 1.25, jnp.float32)
-    noise = jnp.asarray((np.arange(1000) + 0.5) / 1000, jnp.float32)
-    got = np.asarray(kernel(x, None, None, jnp.zeros(1), mode, None, noise))
+    x = tensor(np.full(1000, 1.25))
+    noise = tensor((np.arange(1000) + 0.5) / 1000)
+    got = numpy(kernel(x, None, None, tensor(np.zeros(1)), mode, None, noise))
     np.testing.assert_array_equal(np.unique(got), [1, 2])
     assert got.sum() == 1250

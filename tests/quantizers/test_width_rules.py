@@ -70,7 +70,7 @@ def test_constraints_hold_in_training():
         model = keras.Sequential([keras.Input((4,)), Quantize(), QDense(3, beta0=1.0)])
     model.compile(keras.optimizers.SGD(1.0), "mse")
     x = np.random.default_rng(0).normal(size=(32, 4)).astype(np.float32)
-    model.fit(x, x[:, :3], epochs=2, verbose=0)
+    model.fit(x, x[:, :3], epochs=1, verbose=0)
     kq, iq = model.layers[-1].kq, model.layers[-1].iqs[0]
     assert np.all((np.asarray(kq.b) >= 2) & (np.asarray(kq.b) <= 3))
     assert np.all(np.asarray(kq.i) <= 0)

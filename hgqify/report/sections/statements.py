@@ -9,7 +9,14 @@ from hgqify.report.markup import Html, joined, tag
 from hgqify.report.numbers import NOTHING, fixed, percent, seconds, significant, whole
 from hgqify.report.sections.section import Cell, Column, Data, Section, table
 
-_STATUS = {"converted": "good", "kept": "plain", "removed": "plain", "folded": "plain", "refused": "bad"}
+_STATUS = {
+    "converted": "good",
+    "kept": "plain",
+    "kept float": "plain",
+    "removed": "plain",
+    "folded": "plain",
+    "refused": "bad",
+}
 
 
 def conversion(data: Data) -> Section | None:

@@ -1,0 +1,55 @@
+"""The quantization kernel with its own backward pass on TensorFlow, eager, in a graph, or compiled by XLA."""
+
+from typing import Any
+
+import tensorflow as tf
+
+from hgqify.fixed import Overflow, Rounding
+from hgqify.quantizers.arithmetic import quantize, width_gradients
+
+
+def tensorflow_kernel(
+    x: Any, k: Any, i: Any, f: Any, rounding: Rounding, overflow: Overflow | None, noise: Any = None
+) -> Any:
+    """Quantize; arguments as :func:`~hgqify.quantizers.arithmetic.quantize`, gradient as ``width_gradients``.
+
+    The tape sees one operation. In a graph, what nobody asks for is pruned.
+    """
+    # Variables are read here, so that the tape follows them to what is passed on.
+    given = [None if t is None else tf.convert_to_tensor(t) for t in (x, k, i, f, noise)]
+
+    @tf.custom_gradient
+    def kernel(*tensors: Any) -> tuple[Any, Any]:
+        rest = iter(tensors)
+        x, k, i, f, noise = (None if t is None else next(rest) for t in given)
+        result = quantize(x, k, i, f, rounding, overflow, noise)
+
+        def backward(gradient: Any) -> list[Any]:
+            dx, di, df = width_gradients(x, result.value, result.rounded, k, i, f, overflow)
+            found = (
+                _reduced(gradient if dx is None else gradient * dx, x),
+                None,
+                None if di is None else _reduced(gradient * di, i),
+                _reduced(gradient * df, f),
+                None,
+            )
+            return [part for part, t in zip(found, given, strict=True) if t is not None]
+
+        return result.value, backward
+
+    return kernel(*(t for t in given if t is not None))
+
+
+@tf.custom_gradient
+def tensorflow_straight_through(value: Any, through: Any) -> tuple[Any, Any]:
+    """See :func:`hgqify.quantizers.kernel.straight_through`."""
+    del through
+    return tf.identity(value), lambda gradient: (None, gradient)
+
+
+def _reduced(gradient: Any, operand: Any) -> Any:
+    """The gradient summed over the axes along which ``operand`` was broadcast."""
+    rank, kept = gradient.shape.rank, operand.shape
+    extra = rank - kept.rank
+    axes = [a for a in range(rank) if a < extra or kept[a - extra] == 1]
+    return tf.reshape(tf.reduce_sum(gradient, axis=axes), tf.shape(operand)) if axes else gradient

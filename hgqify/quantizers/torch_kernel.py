@@ -1,0 +1,75 @@
+"""The quantization kernel with its own backward pass on PyTorch."""
+
+from typing import Any
+
+import torch  # pyright: ignore[reportMissingImports]
+
+from hgqify.fixed import Overflow, Rounding
+from hgqify.quantizers.arithmetic import quantize, width_gradients
+
+
+def torch_kernel(
+    x: Any, k: Any, i: Any, f: Any, rounding: Rounding, overflow: Overflow | None, noise: Any = None
+) -> Any:
+    """Quantize; arguments as :func:`~hgqify.quantizers.arithmetic.quantize`, gradient as ``width_gradients``.
+
+    Autograd sees one node, keeps x, the result and the widths, and computes what is asked for: the gradient
+    of a width that is not trained costs nothing.
+    """
+    return _Kernel.apply(x, k, i, f, noise, rounding, overflow)
+
+
+def torch_straight_through(value: Any, through: Any) -> Any:
+    """See :func:`hgqify.quantizers.kernel.straight_through`."""
+    return _StraightThrough.apply(value, through)
+
+
+class _Kernel(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Any,
+        k: Any,
+        i: Any,
+        f: Any,
+        noise: Any,
+        rounding: Rounding,
+        overflow: Overflow | None,
+    ) -> Any:
+        result = quantize(x, k, i, f, rounding, overflow, noise)
+        ctx.overflow = overflow
+        # Where nothing saturates, the gradient does not ask for the value.
+        value = result.value if overflow is not None and overflow.saturates else None
+        ctx.save_for_backward(x, value, result.rounded, k, i, f)
+        return result.value
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
+        (gradient,) = gradients
+        x, value, rounded, k, i, f = ctx.saved_tensors
+        dx, di, df = width_gradients(x, value, rounded, k, i, f, ctx.overflow)
+        wants_x, _, wants_i, wants_f, *_ = ctx.needs_input_grad
+        return (
+            _reduced(gradient if dx is None else gradient * dx, x) if wants_x else None,
+            None,
+            None if di is None or not wants_i else _reduced(gradient * di, i),
+            _reduced(gradient * df, f) if wants_f else None,
+            *(None,) * 3,
+        )
+
+
+class _StraightThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Any, through: Any) -> Any:
+        del ctx, through
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Any, Any]:
+        del ctx
+        return None, gradients[0]
+
+
+def _reduced(gradient: Any, operand: Any) -> Any:
+    """The gradient summed over the axes along which ``operand`` was broadcast."""
+    return gradient.sum_to_size(operand.shape)
