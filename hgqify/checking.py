@@ -36,6 +36,7 @@ from hgqify.progress import Event, Progress, TextProgress
 from hgqify.reference import Interpreter, overflow_statement
 from hgqify.result import MODEL_FILE, PART_FILE, PROGRAM_FILE, PROJECT_FOLDER
 from hgqify.version import versions
+from hgqify.whole_model import WholeModel
 
 _BATCH = 128
 
@@ -114,8 +115,7 @@ def check(
     _check_limits(data, max_ebops, min_metric, labels)
     folder = Path(directory)
     model, program = load_saved(folder, safe_mode=safe_mode, custom_objects=custom_objects)
-    interpreter = Interpreter(program)
-    batch = min(_BATCH, interpreter.batch_size)
+    batch = min(_BATCH, Interpreter(program).batch_size)
     stimuli: list[_Stimulus] = []
     limits: list[Limit] = []
     if max_ebops is not None:
@@ -123,7 +123,7 @@ def check(
     if data is not None:
         source = open_for(model, data, labels=labels, key=key, allow_pickle=allow_pickle)
         if min_metric is not None:
-            found = measure_metric(interpreter, source, limit=limit, batch=batch)
+            found = measure_metric(WholeModel(model, program), source, limit=limit, batch=batch)
             basis = f"{_name(data)} ({found.samples} samples)"
             limits.append(
                 Limit(name=found.name, value=found.value, bound=min_metric, at_most=False, basis=basis)

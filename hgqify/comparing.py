@@ -18,7 +18,7 @@ from hgqify.exporting import saved_report
 from hgqify.metric import Metric, measure_metric
 from hgqify.opening import open_for
 from hgqify.precision import Program, total_ebops
-from hgqify.reference import Interpreter
+from hgqify.whole_model import WholeModel
 
 SCHEMA = 1
 _BATCH = 128
@@ -113,13 +113,17 @@ def compare(
     limit: int | None = None,
     key: str | Sequence[str] | None = None,
     allow_pickle: bool = False,
+    safe_mode: bool = True,
+    custom_objects: Mapping[str, Any] | None = None,
 ) -> ResultComparison:
     """Put two saved results side by side.
+
+    Of layers that stay in float only what they give on data is compared: they have no integers.
 
     Args:
         first, second: folders that `Result.save` wrote.
         data: inputs on which to compare their outputs; streamed. None: only what is stored is compared.
-        labels, limit, key, allow_pickle: as for `check`.
+        labels, limit, key, allow_pickle, safe_mode, custom_objects: as for `check`.
 
     Raises:
         ExportError: a folder is no result.
@@ -128,14 +132,16 @@ def compare(
     pair = (Path(first), Path(second))
     if data is None and labels is not None:
         raise DataError("labels come with data", remedy="give --data FILE (data=...)")
-    (model, a), (_, b) = (load_saved(folder) for folder in pair)
+    (model, a), (other, b) = (
+        load_saved(folder, safe_mode=safe_mode, custom_objects=custom_objects) for folder in pair
+    )
     reports = [saved_report(folder) for folder in pair]
     on_data = None
     if data is not None:
         _check_shapes(pair, a, b)
         source = open_for(model, data, labels=labels, key=key, allow_pickle=allow_pickle)
         name = Path(data).name if isinstance(data, str | os.PathLike) else "the data"
-        on_data = _on_data(a, b, source, name, limit)
+        on_data = _on_data((WholeModel(model, a), WholeModel(other, b)), source, name, limit)
     return ResultComparison(
         names=(str(first), str(second)),
         ebops=(total_ebops(a), total_ebops(b)),
@@ -154,7 +160,8 @@ def _check_shapes(pair: tuple[Path, Path], a: Program, b: Program) -> None:
         DataError: they do not.
     """
     shapes = [
-        [[tuple(p.by_name[name].shape) for name in names] for names in (p.inputs, p.outputs)] for p in (a, b)
+        [[tuple(p.by_name[name].shape) for name in names] for names in (p.model_inputs, p.model_outputs)]
+        for p in (a, b)
     ]
     if shapes[0] != shapes[1]:
         told = [f"{s[0]} -> {s[1]}" for s in shapes]
@@ -166,13 +173,12 @@ def _check_shapes(pair: tuple[Path, Path], a: Program, b: Program) -> None:
         )
 
 
-def _on_data(a: Program, b: Program, source: Any, name: str, limit: int | None) -> OnData:
-    interpreters = Interpreter(a), Interpreter(b)
-    batch = min(_BATCH, *(i.batch_size for i in interpreters))
+def _on_data(models: tuple[WholeModel, WholeModel], source: Any, name: str, limit: int | None) -> OnData:
+    batch = min(_BATCH, *(m.batch_size for m in models))
     samples = values = differing = agree = 0
     largest, vectors = 0.0, True
     for part in source.batches(batch, limit=limit):
-        outputs = [[np.asarray(o.values) for o in i(part.inputs).outputs] for i in interpreters]
+        outputs = [model(part.inputs) for model in models]
         samples += len(outputs[0][0])
         for x, y in zip(*outputs, strict=True):
             values += x.size
@@ -184,7 +190,7 @@ def _on_data(a: Program, b: Program, source: Any, name: str, limit: int | None) 
             agree += int(np.count_nonzero(x.argmax(axis=1) == y.argmax(axis=1)))
     metrics = None
     if source.has_labels:
-        first, second = (measure_metric(i, source, limit=limit, batch=batch) for i in interpreters)
+        first, second = (measure_metric(m, source, limit=limit, batch=batch) for m in models)
         metrics = (first, second)
     return OnData(
         data=name,

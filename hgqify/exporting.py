@@ -9,9 +9,9 @@ from typing import Any
 
 from hgqify.checking import load_program
 from hgqify.errors import ExportError
-from hgqify.export import ProjectOptions, Written, write_project
+from hgqify.export import Extent, ProjectOptions, Written
 from hgqify.files import atomic_directory, check_target
-from hgqify.result import REPORT_FILE, aliases, project_options
+from hgqify.result import PART_FILE, REPORT_FILE, aliases, as_extent, project_options, write_extent
 
 PROJECT_MARKER = "hgqify_layout.json"
 
@@ -21,6 +21,7 @@ def export_saved(
     output: str | os.PathLike[str],
     *,
     force: bool = False,
+    extent: Extent | str | None = None,
     **options: Any,
 ) -> Written:
     """Write the hls4ml project of a saved result anew: for another backend, interface or strategy.
@@ -31,6 +32,7 @@ def export_saved(
         directory: what `Result.save` wrote; it is left as it is.
         output: folder of the new project; whole or not at all.
         force: replace an existing project.
+        extent: as for `Result.export`; None for what the result was written with.
         options: changes to the options that the result was written with, as for `Result.export`.
 
     Returns:
@@ -41,12 +43,15 @@ def export_saved(
             cannot have, or an existing output.
     """
     check_target(output, force=force, marker=PROJECT_MARKER)
+    if extent is None:
+        extent = Extent.LARGEST if (Path(directory) / PART_FILE).is_file() else Extent.WHOLE
+    extent = as_extent(extent)
     program = load_program(directory)
     report = saved_report(directory)
     base = project_options(ProjectOptions(), dict(report["settings"]["project"]))
     chosen = project_options(base, options)
     with atomic_directory(output, force=force, marker=PROJECT_MARKER) as folder:
-        written = write_project(program, folder, chosen, aliases(report["conversion"]))
+        written, _ = write_extent(program, folder, chosen, aliases(report["conversion"]), extent)
     return Written(path=Path(output), notes=written.notes)
 
 

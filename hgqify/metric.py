@@ -10,8 +10,8 @@ import numpy as np
 
 from hgqify.data import Source
 from hgqify.errors import DataError
-from hgqify.reference import Interpreter
 from hgqify.scoring import label_classes
+from hgqify.whole_model import WholeModel
 
 ACCURACY = "accuracy"
 R2 = "R2"
@@ -34,7 +34,7 @@ class Metric:
     samples: int
 
 
-def measure_metric(interpreter: Interpreter, source: Source, *, limit: int | None, batch: int) -> Metric:
+def measure_metric(model: WholeModel, source: Source, *, limit: int | None, batch: int) -> Metric:
     """The metric of the first output that the labels fit; streamed.
 
     Labels that name classes (whole numbers from 0 on, or one-hot rows) fit an output (C,) of scores, the
@@ -42,7 +42,7 @@ def measure_metric(interpreter: Interpreter, source: Source, *, limit: int | Non
     logit. Other numbers fit an output of their own shape.
 
     Args:
-        interpreter: of the program.
+        model: gives the outputs.
         source: data with labels.
         limit: the first so many samples.
         batch: samples at once.
@@ -59,7 +59,7 @@ def measure_metric(interpreter: Interpreter, source: Source, *, limit: int | Non
     sums: _Sums | None = None
     position = 0
     for part in source.batches(batch, limit=limit):
-        outputs = [np.asarray(o.values) for o in interpreter(part.inputs).outputs]
+        outputs = model(part.inputs)
         labels = np.asarray(part.labels)
         if sums is None:
             position, sums = _fitting(outputs, labels, source.where)

@@ -87,12 +87,15 @@ def make_recipe(
     calib: Any,
     labels: Any,
     key: str | Sequence[str] | None,
+    code: bool = False,
+    custom_objects: Mapping[str, Any] | None = None,
 ) -> Recipe:
     """Write down what a conversion is made from.
 
     Args:
         conversion, calibration, training, project: the settings in effect.
-        rules, seed, calib, labels, key: as for `hgqify.convert`.
+        rules, seed, calib, labels, key, custom_objects: as for `hgqify.convert`.
+        code: the model may hold Python code (``safe_mode=False``).
     """
     convert = {
         name: given
@@ -104,6 +107,10 @@ def make_recipe(
     written = [rule for rule in rules if rule.predicate is None]
     if len(written) < len(rules):
         missing = [*missing, "rules with a predicate, which is code"]
+    if custom_objects:
+        missing = [*missing, f"custom_objects, which are code: {', '.join(map(str, custom_objects))}"]
+    if code:
+        missing = [*missing, "that the model may run code of its own: give --unsafe (safe_mode=False)"]
     return Recipe(
         convert={"seed": seed, "finetune_steps": training.steps, **convert},
         project=project.to_dict(),

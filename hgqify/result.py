@@ -177,8 +177,11 @@ class Result:
             (folder / REPORT_FILE).write_text(report.to_json(), encoding="utf-8")
             (folder / HTML_FILE).write_text(report.to_html(), encoding="utf-8")
             if self.recipe is not None:
-                layers = {} if "layers" in options else {"layers": self.recipe.project["layers"]}
-                text = self.recipe.to_toml({**chosen.to_dict(), **layers})
+                recipe = self.recipe
+                if self.program.kept and as_extent(extent) is not Extent.WHOLE:
+                    recipe = recipe.without(f"that a part was exported: give --export-part {extent}")
+                layers = {} if "layers" in options else {"layers": recipe.project["layers"]}
+                text = recipe.to_toml({**chosen.to_dict(), **layers})
                 (folder / SETTINGS_FILE).write_text(text, encoding="utf-8")
         return Written(path=Path(directory), notes=notes)
 

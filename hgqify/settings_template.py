@@ -60,6 +60,7 @@ _TEXTS: Mapping[str, str] = {
     "max_drop": "In place of target_ebops: the fewest EBOPs that lose at most so many percentage points.",
     "budgets": "In place of target_ebops: several, from one calibration; the best point is taken.",
     "compensate": "Under a budget, let the weights make good for rounding.",
+    "unsupported": "Layers that have no fixed-point form: refuse the model, or keep them in float.",
     "overflow": "What activations inside the model do beyond their range. Inputs and outputs saturate.",
     "rounding": "How activations are rounded.",
     "softmax": "A softmax at the end: give logits (the order of classes is the same), convert, or refuse.",
@@ -92,7 +93,8 @@ and what it sets for them:
 weight_bits, activation_bits, output_bits, table_bits: widths of weights, of what enters, of outputs, of \
 the entries of lookup tables
 weight_granularity, activation_granularity, overflow, rounding: as in [convert]
-strategy, reuse_factor, parallelization_factor: as in [project]"""
+strategy, reuse_factor, parallelization_factor: as in [project]
+keep_float: true leaves the layers in float, between quantizers"""
 
 
 def settings_template(model: str, report: ConversionReport) -> str:

@@ -125,6 +125,8 @@ def calibrated(
             calib=calib,
             labels=labels,
             key=key,
+            code=not safe_mode,
+            custom_objects=custom_objects,
         )
         project = with_rules(project, conversion)
         if under_budget:

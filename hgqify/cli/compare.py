@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from hgqify.cli.options import data_options, given, json_option, library, single
+from hgqify.cli.options import data_options, given, json_option, library, single, unsafe_option
 from hgqify.cli.output import STDOUT, bits, show_fact, table, write_json
 from hgqify.files import check_file_target
 
@@ -25,6 +25,7 @@ from hgqify.files import check_file_target
 @click.option(
     "--exit-code", is_flag=True, help="Exit with 1 if they compute different integers, as diff does."
 )
+@unsafe_option
 @json_option
 @click.pass_context
 def compare(
@@ -38,6 +39,7 @@ def compare(
     labels: str | None,
     limit: int | None,
     exit_code: bool,
+    unsafe: bool | None,
     json_target: str | None,
 ) -> None:
     """Put the results in the folders A and B side by side: EBOPs, quality, settings, widths, integers, codes.
@@ -55,7 +57,14 @@ def compare(
     found = library().compare(
         first,
         second,
-        **given(data=data, labels=labels, limit=limit, key=single(key), allow_pickle=allow_pickle),
+        **given(
+            data=data,
+            labels=labels,
+            limit=limit,
+            key=single(key),
+            allow_pickle=allow_pickle,
+            safe_mode=False if unsafe else None,
+        ),
     )
     if json_target is not None:
         write_json(found.to_dict(), json_target)

@@ -110,7 +110,7 @@ _correct_bias_option = click.option(
 )
 
 
-_export_part_option = click.option(
+export_part_option = click.option(
     "--export-part",
     type=click.Choice(["largest"]),
     help="Of a model with layers kept in float, write the largest part that is firmware by itself. Default: "
@@ -251,7 +251,7 @@ def project_options(function: _F) -> _F:
 @project_options
 @softmax_option
 @unsupported_option
-@_export_part_option
+@export_part_option
 @click.option(
     "--check/--no-check", "run_check", default=True, help="Compare all codes at the end. Default: on."
 )

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from hgqify.cli.convert import build_options
+from hgqify.cli.convert import build_options, export_part_option
 from hgqify.cli.options import given, library
 from hgqify.cli.output import show_fact
 
@@ -26,7 +26,8 @@ from hgqify.cli.output import show_fact
     "--io-type", type=click.Choice(["io_parallel", "io_stream"]), help="Pass tensors at once, or as a stream."
 )
 @build_options
-def export(*, directory: Path, output: Path, force: bool, **options: Any) -> None:
+@export_part_option
+def export(*, directory: Path, output: Path, force: bool, export_part: str | None, **options: Any) -> None:
     """Write the hls4ml project of the result in DIR again, in another way.
 
     What is not given stays as the result was written. The integers stay the same; nothing is calibrated or
@@ -37,7 +38,7 @@ def export(*, directory: Path, output: Path, force: bool, **options: Any) -> Non
       hgqify export model_hgq -o model_stream --io-type io_stream
       hgqify export model_hgq -o model_quartus --backend Quartus --strategy Resource --reuse-factor 4
     """
-    written = library().export_saved(directory, output, force=force, **given(**options))
+    written = library().export_saved(directory, output, force=force, **given(extent=export_part, **options))
     for note in written.notes:
         show_fact("note", note, "attention")
     show_fact("written", f"to {output}/: an hls4ml project")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from stand_in import STOOD_IN, Api
@@ -24,6 +25,7 @@ def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Api:
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with model.keras, holdout.npz (x and classes y), and two results of the model, a and b."""
     folder = tmp_path_factory.mktemp("results")
+    keras.utils.clear_session()  # the tests know the layers by the names that Keras gives first
     model = tiny_models.build("mlp", seed=1)
     model.save(folder / "model.keras")
     x = tiny_models.inputs(model, 120, seed=2)

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 import hgqify
+from hgqify import toml_text
 from hgqify.cli import main
 from hgqify.convert import ConvertSettings, Rule
 from hgqify.errors import RuleError
@@ -85,8 +86,7 @@ def test_defaults_are_accepted(kind: type, tmp_path: Path) -> None:
     table = "project" if kind is hgqify.ProjectOptions else "convert"
     defaults = {name: value for name, value in vars(kind()).items() if value not in (None, {})}
     defaults = {name: value for name, value in defaults.items() if name in tables()[table]}
-    lines = [f"{name} = {str(value)!r}" if isinstance(value, str) else f"{name} = {value}"
-             for name, value in defaults.items()]  # fmt: skip
+    lines = [f"{name} = {toml_text.value(value)}" for name, value in defaults.items()]
     assert load(tmp_path, f"[{table}]\n" + "\n".join(lines)) == defaults
     assert len(defaults) >= 5
 

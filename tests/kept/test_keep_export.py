@@ -58,8 +58,8 @@ def test_the_command_line_keeps_exports_a_part_and_checks_it(folder: Path) -> No
         "Keras, part 1 of 1 = reference on x.npy: 0 of",
         "C simulation = reference on x.npy, exported part: 0 of 1560 codes differ (40 samples)",
         "C simulation = reference on random inputs, exported part: 0 of 1560 codes differ (40 samples)",
-        "exact: every code is equal",
-        "model.keras, report.html, report.json, part.npz, hls/",
+        "exact       every code is equal",
+        "model.keras, report.html, report.json, config.toml, part.npz, hls/",
     ):
         assert text in told
     part = json.loads((folder / "r" / "hls" / "hgqify_part.json").read_text())
@@ -80,8 +80,8 @@ def test_without_a_part_there_is_no_project(folder: Path) -> None:
         *("convert", folder / "m.keras", "--calib", folder / "x.npy", "-o", folder / "n", "-q"),
         *("--unsupported", "keep", "--finetune-steps", 0, "--no-check"),
     )
-    assert "note: no project was written: wave (Wave) stay(s) in float" in told
-    assert "model.keras, report.html, report.json\n" in told
+    assert "note        no project was written: wave (Wave) stay(s) in float" in told
+    assert "model.keras, report.html, report.json, config.toml\n" in told
     with pytest.raises(ExportError, match="not a project"):
         hgqify.check(folder / "n", csim=True, progress=no_progress)
 
