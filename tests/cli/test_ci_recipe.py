@@ -13,7 +13,7 @@ from junit_schema import problems
 
 from hgqify.precision import from_npz, ops, to_npz
 
-RECIPES = Path(__file__).parents[2] / "examples" / "ci"
+RECIPES = Path(__file__).parents[2] / "fixtures" / "ci"
 ROOT = Path(__file__).parents[2]
 
 
