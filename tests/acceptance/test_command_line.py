@@ -117,7 +117,7 @@ def test_the_report_file(run: tuple[Path, str, str]) -> None:
     assert set(report) == {
         *("schema", "version", "model", "settings", "conversion", "layers", "calibration", "finetune"),
         *("ebops", "float32_proved", "float32_open", "float64_proved", "certificate", "overflow"),
-        *("quality", "seconds", "notes", "allocation", "equalize", "correct_bias"),
+        *("quality", "seconds", "notes", "kept", "allocation", "equalize", "correct_bias"),
         *("graph", "outcomes", "archive", "sweep", "check", "versions", "command", "created"),
     }
     assert report["check"]["exact"] is True

@@ -40,6 +40,7 @@ overflow = "sat_sym"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With a model, labelled data and a settings file."""
     path = tmp_path_factory.mktemp("reproduce")
+    keras.utils.clear_session()  # the rules know the layers by the names that Keras gives first
     model = tiny_models.build("mlp", seed=1)
     model.save(path / "model.keras")
     x = tiny_models.inputs(model, 160, seed=1)
