@@ -117,10 +117,7 @@ def uniform() -> keras.Model:
 def test_a_config_that_hls4ml_makes_is_taken(page, tmp_path, granularity):
     config = hls4ml.utils.config_from_keras_model(page, granularity=granularity, backend="Vitis")
     if granularity == "name":
-        config["LayerName"]["q_dense"]["ReuseFactor"] = 6
-        config["LayerName"]["q_dense"]["Strategy"] = "Resource"
-        names = [layer.name for layer in page.layers]
-        config["LayerName"][names[-1]] = config["LayerName"].pop("q_dense")
+        config["LayerName"][page.layers[-1].name] |= {"ReuseFactor": 6, "Strategy": "Resource"}
     converted = hls4ml.converters.convert_from_keras_model(
         page, output_dir=str(tmp_path), backend="Vitis", hls_config=config
     )

@@ -233,7 +233,7 @@ def test_d13_a_layer_between_the_input_and_the_first_quantizer_is_named() -> Non
 def test_d13_an_input_as_output_is_named() -> None:
     """The peer stops with an error about something else."""
     x = keras.Input((4,), name="x")
-    with pytest.raises(PrecisionError, match=r"x: a model output is a model input.*Quantize layer between"):
+    with pytest.raises(PrecisionError, match=r"x: a model output holds real numbers.*Quantize layer between"):
         lower(keras.Model(x, [x, q.QDense(3)(x)]))
 
 
