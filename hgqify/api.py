@@ -21,10 +21,11 @@ from hgqify.convert import (
 from hgqify.errors import RuleError
 from hgqify.export import Extent, ProjectOptions, largest_part, refuse_unprintable
 from hgqify.finetune import OwnTraining, Storage
+from hgqify.keywords import split_settings
 from hgqify.precision import lower
 from hgqify.progress import Progress, TextProgress
 from hgqify.result import Result, aliases
-from hgqify.stages import AUTO, calibrated, finished, open_model, split_settings
+from hgqify.stages import AUTO, calibrated, finished, open_model
 from hgqify.training import training_budget
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import os
 from collections.abc import Mapping, Sequence
@@ -31,7 +30,6 @@ from hgqify.convert import (
     ConvertSettings,
     Granularity,
     Rule,
-    with_uniform_bits,
 )
 from hgqify.convert import convert as make_quantized
 from hgqify.convert.interface import choose_io_type
@@ -42,12 +40,12 @@ from hgqify.export import ProjectOptions
 from hgqify.finetune import (
     Entry,
     Finetuned,
-    FinetuneSettings,
     OwnTraining,
     Storage,
     TrainingBudget,
     finetune,
 )
+from hgqify.keywords import PROJECT, split_settings
 from hgqify.layers import copied
 from hgqify.opening import open_for
 from hgqify.overflow_choice import choose_overflow
@@ -59,10 +57,6 @@ from hgqify.reporting import make_report
 from hgqify.result import Result
 from hgqify.settling import merged, settle
 
-_SETTINGS = {f.name for f in dataclasses.fields(ConvertSettings)}
-_CALIBRATION = {f.name for f in dataclasses.fields(CalibrateSettings)}
-_TRAINING = {f.name for f in dataclasses.fields(FinetuneSettings)}
-_PROJECT = {f.name for f in dataclasses.fields(ProjectOptions)}
 AUTO = "auto"
 _SAMPLES = 16  # that tell whether a layer in float does what it did
 
@@ -96,7 +90,7 @@ def calibrated(
     Raises:
         HgqifyError: what the user can mend: the model, the data, the settings.
     """
-    options = {name: settings.pop(name) for name in [*settings] if name in _PROJECT}
+    options = {name: settings.pop(name) for name in [*settings] if name in PROJECT}
     if under_budget:
         settings.setdefault("weight_granularity", Granularity.ELEMENT)
     settings["bits"] = bits
@@ -307,44 +301,6 @@ def _refuse_under_budget(conversion: Conversion, settings: CalibrateSettings) ->
             "overflow='AUTO' may add integer bits, which a budget does not know of yet",
             where=min(conversion.auto),
             remedy="let activations saturate (overflow='SAT') under a budget",
-        )
-
-
-def split_settings(
-    settings: dict[str, Any], steps: int | None, seed: int
-) -> tuple[ConvertSettings, CalibrateSettings, FinetuneSettings]:
-    """Settings of the conversion, the calibration and the training from one set of keywords."""
-    training = {name: settings[name] for name in settings if name in _TRAINING}
-    calibration = {name: settings[name] for name in settings if name in _CALIBRATION}
-    conversion = {name: settings[name] for name in settings if name not in _TRAINING | _CALIBRATION}
-    if steps is not None:
-        training["steps"] = steps
-    unknown = [name for name in conversion if name not in {*_SETTINGS, "bits"}]
-    if unknown:
-        known = sorted(_SETTINGS | _CALIBRATION | _TRAINING | _PROJECT)
-        near = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.0)[0]
-        raise RuleError("unknown setting", received=", ".join(unknown), remedy=f"did you mean {near}?")
-    found = (
-        ConvertSettings(**with_uniform_bits(conversion)),
-        CalibrateSettings(**calibration),
-        FinetuneSettings(**{"seed": seed, **training}),
-    )
-    _refuse_wrapped_clips(*found[:2])
-    return found
-
-
-def _refuse_wrapped_clips(conversion: ConvertSettings, calibration: CalibrateSettings) -> None:
-    """Ranges below what was seen are for activations that saturate.
-
-    Raises:
-        RuleError: all of them wrap.
-    """
-    if calibration.ranges is not Ranges.MINMAX and not conversion.overflow.mode.saturates:
-        raise RuleError(
-            f"ranges={str(calibration.ranges)!r} leaves values out, and "
-            f"overflow={str(conversion.overflow)!r} would wrap them around",
-            remedy="leave ranges out, or let activations saturate; single layers may wrap by rules, and hold "
-            "all values seen",
         )
 
 

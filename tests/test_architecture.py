@@ -53,6 +53,7 @@ ALLOWED: dict[str, set[str]] = {
     "fitting": {"budget", "calibrate", "data", "precision"},
     "allocating": {"budget", "calibrate", "convert", "data", "fitting", "quality"},
     "quality": {"calibrate", "convert", "data", "gather", "report"},
+    "keywords": {"calibrate", "convert", "export", "finetune"},
     "recipe": {"calibrate", "convert", "export", "finetune"},
     "building": {"convert", "export", "layers"},
     "calibrated": {"calibrate", "convert", "data", "equalizing", "export", "finetune", "recipe"},

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from hgqify.cli.convert import build_options, export_part_option
+from hgqify.cli.convert_options import build_options, export_part_option
 from hgqify.cli.options import given, library
 from hgqify.cli.output import show_fact
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from hgqify.cli.convert import MARKER, project_options, width_options
+from hgqify.cli.convert_options import MARKER, project_options, width_options
 from hgqify.cli.group import told_command
 from hgqify.cli.options import (
     asked,
