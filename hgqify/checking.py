@@ -124,11 +124,11 @@ def check(
         source = open_for(model, data, labels=labels, key=key, allow_pickle=allow_pickle)
         if min_metric is not None:
             found = measure_metric(WholeModel(model, program), source, limit=limit, batch=batch)
-            basis = f"{_name(data)} ({found.samples} samples)"
+            basis = f"{name_of(data)} ({found.samples} samples)"
             limits.append(
                 Limit(name=found.name, value=found.value, bound=min_metric, at_most=False, basis=basis)
             )
-        stimuli.append(_of_data(source, _name(data), batch, limit))
+        stimuli.append(_of_data(source, name_of(data), batch, limit))
     if random:
         stimuli.append(
             _Stimulus(
@@ -207,7 +207,7 @@ def check(
         settings={
             "directory": str(folder),
             "model": program.name,
-            "data": None if data is None else _name(data),
+            "data": None if data is None else name_of(data),
             "limit": limit,
             "random": random,
             "seed": seed,
@@ -253,7 +253,8 @@ def _of_data(source: Source, name: str, batch: int, limit: int | None) -> _Stimu
     return _Stimulus(name=name, total=total, batches=batches, is_data=True)
 
 
-def _name(data: Any) -> str:
+def name_of(data: Any) -> str:
+    """What data is called in reports and messages."""
     return Path(data).name if isinstance(data, str | os.PathLike) else "the data"
 
 

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from hgqify.checking import load_saved
+from hgqify.checking import load_saved, name_of
 from hgqify.errors import DataError
 from hgqify.export import Comparison, compare_programs
 from hgqify.exporting import saved_report
-from hgqify.metric import Metric, measure_metric
+from hgqify.metric import Meter, Metric
 from hgqify.opening import open_for
 from hgqify.precision import Program, total_ebops
+from hgqify.report import plain
 from hgqify.whole_model import WholeModel
 
 SCHEMA = 1
@@ -96,8 +97,8 @@ class ResultComparison:
         return self.integers.differing > 0
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return {"schema": SCHEMA, "differs": self.differs, **asdict(self)}
+        """Plain values, for JSON; numbers that it lacks (infinity) become None."""
+        return plain({"schema": SCHEMA, "differs": self.differs, **asdict(self)})
 
     def to_json(self) -> str:
         """`to_dict` as JSON text."""
@@ -140,8 +141,7 @@ def compare(
     if data is not None:
         _check_shapes(pair, a, b)
         source = open_for(model, data, labels=labels, key=key, allow_pickle=allow_pickle)
-        name = Path(data).name if isinstance(data, str | os.PathLike) else "the data"
-        on_data = _on_data((WholeModel(model, a), WholeModel(other, b)), source, name, limit)
+        on_data = _on_data((WholeModel(model, a), WholeModel(other, b)), source, name_of(data), limit)
     return ResultComparison(
         names=(str(first), str(second)),
         ebops=(total_ebops(a), total_ebops(b)),
@@ -177,9 +177,12 @@ def _on_data(models: tuple[WholeModel, WholeModel], source: Any, name: str, limi
     batch = min(_BATCH, *(m.batch_size for m in models))
     samples = values = differing = agree = 0
     largest, vectors = 0.0, True
+    meters = [Meter(source.where) for _ in models] if source.has_labels else []
     for part in source.batches(batch, limit=limit):
         outputs = [model(part.inputs) for model in models]
         samples += len(outputs[0][0])
+        for meter, found in zip(meters, outputs, strict=False):
+            meter.add(found, part.labels)
         for x, y in zip(*outputs, strict=True):
             values += x.size
             differing += int(np.count_nonzero(x != y))
@@ -188,10 +191,7 @@ def _on_data(models: tuple[WholeModel, WholeModel], source: Any, name: str, limi
         vectors = vectors and x.ndim == 2 and x.shape[1] > 1
         if vectors:
             agree += int(np.count_nonzero(x.argmax(axis=1) == y.argmax(axis=1)))
-    metrics = None
-    if source.has_labels:
-        first, second = (measure_metric(m, source, limit=limit, batch=batch) for m in models)
-        metrics = (first, second)
+    metrics = (meters[0].metric(), meters[1].metric()) if meters else None
     return OnData(
         data=name,
         samples=samples,

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 from hgqify.checking import load_program
-from hgqify.errors import ExportError
-from hgqify.export import Extent, ProjectOptions, Written
+from hgqify.errors import DataError, ExportError
+from hgqify.export import LAYOUT_FILE, Extent, ProjectOptions, Written
 from hgqify.files import atomic_directory, check_target
-from hgqify.result import PART_FILE, REPORT_FILE, aliases, as_extent, project_options, write_extent
-
-PROJECT_MARKER = "hgqify_layout.json"
+from hgqify.report import REPORT_FILE, load_json
+from hgqify.result import PART_FILE, aliases, as_extent, project_options, write_extent
 
 
 def export_saved(
@@ -42,7 +40,7 @@ def export_saved(
         ExportError: the folder is no result, an unknown option, an operation that the backend or interface
             cannot have, or an existing output.
     """
-    check_target(output, force=force, marker=PROJECT_MARKER)
+    check_target(output, force=force, marker=LAYOUT_FILE)
     if extent is None:
         extent = Extent.LARGEST if (Path(directory) / PART_FILE).is_file() else Extent.WHOLE
     extent = as_extent(extent)
@@ -50,7 +48,7 @@ def export_saved(
     report = saved_report(directory)
     base = project_options(ProjectOptions(), dict(report["settings"]["project"]))
     chosen = project_options(base, options)
-    with atomic_directory(output, force=force, marker=PROJECT_MARKER) as folder:
+    with atomic_directory(output, force=force, marker=LAYOUT_FILE) as folder:
         written, _ = write_extent(program, folder, chosen, aliases(report["conversion"]), extent)
     return Written(path=Path(output), notes=written.notes)
 
@@ -63,11 +61,9 @@ def saved_report(directory: str | os.PathLike[str]) -> dict[str, Any]:
     """
     path = Path(directory) / REPORT_FILE
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        reason = error.strerror or "it cannot be read"
-    except ValueError:
-        reason = "no JSON"
+        report = load_json(path)
+    except DataError as error:
+        reason = error.what
     else:
         if _is_report(report):
             return report

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from hgqify.data import Source
 from hgqify.errors import DataError
-from hgqify.scoring import label_classes
+from hgqify.scoring import label_classes, names_classes
 from hgqify.whole_model import WholeModel
 
 ACCURACY = "accuracy"
@@ -34,12 +34,46 @@ class Metric:
     samples: int
 
 
-def measure_metric(model: WholeModel, source: Source, *, limit: int | None, batch: int) -> Metric:
-    """The metric of the first output that the labels fit; streamed.
+class Meter:
+    """The metric of the first output that the labels fit, batch by batch.
 
     Labels that name classes (whole numbers from 0 on, or one-hot rows) fit an output (C,) of scores, the
     largest of which names the class, and an output (1,), a probability or, with values outside [0, 1], a
     logit. Other numbers fit an output of their own shape.
+
+    Args:
+        where: name of the data, for messages.
+    """
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._sums: _Sums | None = None
+        self._position = 0
+
+    def add(self, outputs: Sequence[np.ndarray], labels: Any) -> None:
+        """Look at one batch: every output of the model, and the labels.
+
+        Raises:
+            DataError: the labels fit no output.
+        """
+        labels = np.asarray(labels)
+        if self._sums is None:
+            self._position, self._sums = _fitting(outputs, labels, self._where)
+        self._sums.add(outputs[self._position], labels)
+
+    def metric(self) -> Metric:
+        """Of all that was seen.
+
+        Raises:
+            DataError: nothing was.
+        """
+        if self._sums is None:
+            raise DataError("there are no samples", where=self._where, remedy="give data with samples")
+        return self._sums.metric()
+
+
+def measure_metric(model: WholeModel, source: Source, *, limit: int | None, batch: int) -> Metric:
+    """The metric of a model on data, see `Meter`; streamed.
 
     Args:
         model: gives the outputs.
@@ -56,17 +90,10 @@ def measure_metric(model: WholeModel, source: Source, *, limit: int | None, batc
             where=source.where,
             remedy="give --labels (labels=...), or data with an array y beside x",
         )
-    sums: _Sums | None = None
-    position = 0
+    meter = Meter(source.where)
     for part in source.batches(batch, limit=limit):
-        outputs = model(part.inputs)
-        labels = np.asarray(part.labels)
-        if sums is None:
-            position, sums = _fitting(outputs, labels, source.where)
-        sums.add(outputs[position], labels)
-    if sums is None:
-        raise DataError("there are no samples", where=source.where, remedy="give data with samples")
-    return sums.metric()
+        meter.add(model(part.inputs), part.labels)
+    return meter.metric()
 
 
 class _Sums(Protocol):
@@ -141,7 +168,7 @@ def _fitting(outputs: Sequence[np.ndarray], labels: np.ndarray, where: str) -> t
     single = labels.size == len(labels)
     binary = bool(np.all(np.isin(labels, (0, 1))))
     for position, output in enumerate(outputs):
-        if output.ndim == 2 and output.shape[1] > 1 and _names_classes(labels, output.shape[1]):
+        if output.ndim == 2 and output.shape[1] > 1 and names_classes(labels, output.shape[1]):
             return position, _Classes()
         if output.ndim == 2 and output.shape[1] == 1 and single and binary:
             return position, _Sides()
@@ -155,11 +182,3 @@ def _fitting(outputs: Sequence[np.ndarray], labels: np.ndarray, where: str) -> t
         received=f"labels of shape {tuple(labels.shape[1:])} for outputs of {shapes}",
         remedy="give classes (whole numbers from 0, or one-hot rows), or numbers of an output's shape",
     )
-
-
-def _names_classes(labels: np.ndarray, width: int) -> bool:
-    """Whether labels are one-hot rows of a width, or whole numbers below it."""
-    if labels.ndim == 2 and labels.shape[1] == width:
-        return bool(np.all(np.isin(labels, (0, 1))) and np.all(labels.sum(axis=1) == 1))
-    named = label_classes(labels) if labels.size == len(labels) else None
-    return named is not None and bool(np.all((named >= 0) & (named < width)))

@@ -15,7 +15,7 @@ from hgqify.data import Source
 from hgqify.errors import UnsupportedLayerError
 from hgqify.gather.outcomes import fitting_numbers, rms
 from hgqify.report import Quality
-from hgqify.scoring import classes, label_classes
+from hgqify.scoring import classes, label_classes, names_classes
 
 _BATCH = 256
 _ALIKE = 30.0
@@ -40,16 +40,9 @@ def scoring_outputs(logits: Sequence[bool], float_model: keras.Model, source: So
     outputs = predict(float_model, batch.inputs)
     for position, output in enumerate(outputs):
         scores = output.ndim == 2 and output.shape[1] > 1 and not np.all((output >= 0) & (output <= 1))
-        if scores and _names_classes(np.asarray(batch.labels), output.shape[1]):
+        if scores and names_classes(np.asarray(batch.labels), output.shape[1]):
             return tuple(n == position for n in range(len(outputs)))
     return tuple(logits)
-
-
-def _names_classes(labels: np.ndarray, classes: int) -> bool:
-    if labels.ndim == 2 and labels.shape[1] == classes:
-        return bool(np.all(np.isin(labels, (0, 1))) and np.all(labels.sum(axis=1) == 1))
-    numbers = label_classes(labels)
-    return numbers is not None and bool(np.all((numbers >= 0) & (numbers < classes)))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -19,7 +19,6 @@ from hgqify.version import versions
 
 # Larger files are not read a second time for their sum.
 _HASHED_BYTES = 1 << 30
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,10 +159,7 @@ def sha256(path: str | os.PathLike[str]) -> str | None:
     try:
         if not Path(path).is_file() or os.path.getsize(path) > _HASHED_BYTES:
             return None
-        total = hashlib.sha256()
         with open(path, "rb") as file:
-            while chunk := file.read(_CHUNK):
-                total.update(chunk)
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return None
-    return total.hexdigest()

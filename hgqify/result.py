@@ -18,10 +18,9 @@ from hgqify.files import atomic_directory
 from hgqify.finetune import Archive, Entry
 from hgqify.precision import Certificate, Program, certify, to_npz
 from hgqify.recipe import Recipe
-from hgqify.report import HTML_FILE, Report
+from hgqify.report import HTML_FILE, REPORT_FILE, Report
 
 MODEL_FILE = "model.keras"
-REPORT_FILE = "report.json"
 PROGRAM_FILE = "program.npz"
 PART_FILE = "part.npz"
 PROJECT_FOLDER = "hls"

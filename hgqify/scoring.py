@@ -29,3 +29,11 @@ def label_classes(labels: Any) -> np.ndarray | None:
     if flat.shape[1] != 1 or np.any(flat != np.round(flat)):
         return None
     return flat[:, 0].astype(np.int64)
+
+
+def names_classes(labels: np.ndarray, count: int) -> bool:
+    """Whether labels name one of so many classes each: one-hot rows, or whole numbers, one for a sample."""
+    if labels.ndim == 2 and labels.shape[1] == count:
+        return bool(np.all(np.isin(labels, (0, 1))) and np.all(labels.sum(axis=1) == 1))
+    numbers = label_classes(labels) if labels.size == len(labels) else None
+    return numbers is not None and bool(np.all((numbers >= 0) & (numbers < count)))

@@ -21,13 +21,14 @@ from hgqify.export.hls4ml_converter import convert_from_keras_model, register
 from hgqify.export.options import IO_TYPES, LayerOptions, ProjectOptions
 from hgqify.export.parts import Extent, largest_part, write_part
 from hgqify.export.programs import compare_programs
-from hgqify.export.project import Written, refuse_unprintable, write_project
+from hgqify.export.project import LAYOUT_FILE, Written, refuse_unprintable, write_project
 from hgqify.export.stimuli import random_batches, random_inputs
 from hgqify.export.weights import compare_weights
 
 __all__ = [
     "BACKENDS",
     "IO_TYPES",
+    "LAYOUT_FILE",
     "CSimulation",
     "CheckReport",
     "Comparison",

@@ -2,6 +2,7 @@
 
 import difflib
 import enum
+from types import MappingProxyType
 from typing import TypeVar
 
 from hgqify.errors import PrecisionError
@@ -111,26 +112,20 @@ def as_overflow(value: object) -> Overflow:
     return _coerce(Overflow, value)
 
 
+_DEPLOYED = MappingProxyType({Rounding.S_RND: Rounding.RND, Rounding.S_RND_CONV: Rounding.RND_CONV})
+_STOCHASTIC = MappingProxyType({mode: drawn for drawn, mode in _DEPLOYED.items()})
+
+
 def deployed(rounding: Rounding) -> Rounding:
     """The mode a network uses at inference: S_RND -> RND, S_RND_CONV -> RND_CONV, others unchanged."""
-    match as_rounding(rounding):
-        case Rounding.S_RND:
-            return Rounding.RND
-        case Rounding.S_RND_CONV:
-            return Rounding.RND_CONV
-        case other:
-            return other
+    mode = as_rounding(rounding)
+    return _DEPLOYED.get(mode, mode)
 
 
 def stochastic(rounding: Rounding) -> Rounding:
     """The mode that draws in training and is :func:`deployed` as this one; other modes as they are."""
-    match as_rounding(rounding):
-        case Rounding.RND:
-            return Rounding.S_RND
-        case Rounding.RND_CONV:
-            return Rounding.S_RND_CONV
-        case other:
-            return other
+    mode = as_rounding(rounding)
+    return _STOCHASTIC.get(mode, mode)
 
 
 def require_deterministic(rounding: object) -> Rounding:

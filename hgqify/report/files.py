@@ -14,7 +14,7 @@ from hgqify.report.page import page
 from hgqify.report.report import plain
 from hgqify.report.schema import validated
 
-JSON_FILE = "report.json"
+REPORT_FILE = "report.json"
 HTML_FILE = "report.html"
 _LARGEST = 256 * 2**20
 """Bytes of a report.json that are read: a thousand times what large models give."""
@@ -30,13 +30,22 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         DataError: there is none, or it is not one of this version of hgqify; says where it is wrong.
     """
     file = _file(path)
+    return validated(load_json(file), str(file))
+
+
+def load_json(file: Path) -> Any:
+    """What a JSON file of moderate size holds.
+
+    Raises:
+        DataError: it cannot be read, or is no JSON.
+    """
     try:
         if file.stat().st_size > _LARGEST:
             raise DataError(
                 "the file is too large for a report", where=str(file), received=f"{file.stat().st_size} bytes"
             )
         text = file.read_text(encoding="utf-8")
-        data = json.loads(text, parse_constant=_refuse)
+        return json.loads(text, parse_constant=_refuse)
     except OSError as error:
         raise DataError(
             f"the report cannot be read ({error.strerror or 'unknown reason'})",
@@ -50,21 +59,20 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
             received="no JSON",
             remedy="give a report.json that hgqify wrote",
         ) from error
-    return validated(data, str(file))
 
 
 def _file(path: str | os.PathLike[str]) -> Path:
     file = Path(path)
     if not file.is_dir():
         return file
-    if not (file / JSON_FILE).is_file():
+    if not (file / REPORT_FILE).is_file():
         raise DataError(
             "not a result of hgqify",
             where=str(file),
-            received=f"a folder without {JSON_FILE}",
+            received=f"a folder without {REPORT_FILE}",
             remedy="give the folder that hgqify wrote, such as model_hgq",
         )
-    return file / JSON_FILE
+    return file / REPORT_FILE
 
 
 def _refuse(name: str) -> float:

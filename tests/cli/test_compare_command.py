@@ -83,7 +83,9 @@ def test_other_shapes_cannot_run_on_the_same_data(results: Path, tmp_path: Path)
     assert run("compare", str(results / "a"), str(tmp_path)).exit_code == 0
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"settings": {}, "conversion": []}', None])
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", "[" * 100_000, '{"settings": {}, "conversion": []}', None]
+)
 def test_a_result_without_a_report(content: str | None, results: Path, tmp_path: Path) -> None:
     for name in ("model.keras", "program.npz"):
         (tmp_path / name).write_bytes((results / "a" / name).read_bytes())
@@ -96,3 +98,13 @@ def test_a_result_without_a_report(content: str | None, results: Path, tmp_path:
     done = run("compare", str(results / "a"), str(results / "none"))
     assert done.exit_code == 2
     assert "no such folder" in done.stderr
+
+
+def test_what_is_infinite_is_nothing_in_json(results: Path) -> None:
+    """R2 of numbers that are all the same, where the model gives others."""
+    labels = np.full(120 * 3, 0.5).reshape(120, 3)
+    found = hgqify.compare(results / "a", results / "b", data=results / "holdout.npz", labels=labels)
+    assert found.on_data is not None
+    assert found.on_data.metrics is not None
+    assert [m.value for m in found.on_data.metrics] == [-np.inf, -np.inf]
+    assert [m["value"] for m in json.loads(found.to_json())["on_data"]["metrics"]] == [None, None]

@@ -7,11 +7,10 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from kept_command import run_cli
 from kept_models import Wave, branch, data, read_within_and_without, two_branches
 
 import hgqify
-from hgqify.cli.main import main
 from hgqify.convert import ConvertSettings, convert
 from hgqify.errors import ExportError
 from hgqify.export import ProjectOptions, convert_from_keras_model, largest_part
@@ -20,12 +19,6 @@ from hgqify.graph import read
 from hgqify.precision import from_npz, lower, ops, to_npz
 from hgqify.progress import no_progress
 from hgqify.reference import run
-
-
-def run_cli(*arguments: object, status: int = 0) -> str:
-    done = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    assert done.exit_code == status, done.output
-    return done.output
 
 
 @pytest.fixture(scope="module")

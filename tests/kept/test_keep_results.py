@@ -6,21 +6,14 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from kept_command import run_cli
 from kept_models import data, middle
 
 import hgqify
-from hgqify.cli.main import main
 from hgqify.errors import ExportError
 from hgqify.exporting import saved_report
 from hgqify.progress import no_progress
 from hgqify.report.schema import validated
-
-
-def run_cli(*arguments: object, status: int = 0) -> str:
-    done = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    assert done.exit_code == status, done.output
-    return done.output
 
 
 @pytest.fixture(scope="module")
