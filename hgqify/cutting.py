@@ -17,7 +17,7 @@ from hgqify.calling import predict
 from hgqify.errors import DataError, UnsupportedLayerError
 from hgqify.graph import Graph, Node
 from hgqify.graph.model import INPUT, SELECT
-from hgqify.layers import KeptFloat
+from hgqify.layers import KeptFloat, copied
 from hgqify.precision import Program
 
 Arrays = Sequence[np.ndarray]
@@ -126,8 +126,7 @@ def cut_model(
     layers = {layer.name: layer for layer in model.layers}
 
     def again(node: Node) -> keras.layers.Layer:
-        layer = layers[node.origin[0]]
-        return type(layer).from_config(layer.get_config())
+        return copied(layers[node.origin[0]])
 
     def assign(layer: keras.layers.Layer, node: Node) -> None:
         layer.set_weights(layers[node.origin[0]].get_weights())

@@ -11,6 +11,7 @@ from hgqify.convert.edges import INPUT
 from hgqify.convert.structure import QUANTIZE, STRUCTURAL
 from hgqify.errors import UnsupportedLayerError
 from hgqify.graph import Call, Graph, Node, Ref, float_factory
+from hgqify.graph.describe import first_line
 from hgqify.graph.model import SELECT
 from hgqify.layers import KeptFloat
 from hgqify.layers.kept import TENSOR
@@ -47,9 +48,8 @@ def why_not(node: Node, *, allow_code: bool) -> UnsupportedLayerError | None:
     try:
         float_factory(node)
     except (AttributeError, KeyError, NotImplementedError, TypeError, ValueError) as error:
-        text = str(error).strip().splitlines() or [type(error).__name__]
         return refused(
-            f"it cannot be made again from its config ({text[0][:200]})",
+            f"it cannot be made again from its config ({first_line(error)[:200]})",
             "give it a get_config() that returns its constructor's arguments",
         )
     return None
@@ -117,7 +117,7 @@ def _written(node: Node, call: Call) -> dict[str, Any]:
         raise UnsupportedLayerError(
             "it cannot be kept in float: its call has arguments that cannot be saved",
             where=node.name,
-            received=str(error).strip().splitlines()[0],
+            received=first_line(error),
             remedy="call it with tensors and plain values",
         ) from error
     return arguments

@@ -16,6 +16,12 @@ from hgqify.finetune.controller import PriceController, PriceState, advance, fir
 from hgqify.layers import EbopsPenalty, quantized_layers
 
 
+def trained_model(callback: keras.callbacks.Callback) -> keras.Model:
+    """The model that is trained with a callback: Keras types it as if there might be none."""
+    model: Any = callback.model
+    return model
+
+
 def penalties(model: keras.Model) -> dict[str, EbopsPenalty]:
     """The prices of EBOPs in a model, by the name of the layer."""
     return {layer.name: layer.penalty for layer in quantized_layers(model) if layer.penalty is not None}
@@ -97,20 +103,20 @@ class BudgetController(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Set the first price."""
-        if not penalties(self._trained):
+        if not penalties(trained_model(self)):
             raise BudgetError(
                 "nothing in this model has a price of EBOPs",
-                where=self._trained.name,
+                where=trained_model(self).name,
                 remedy="make its layers with enable_ebops=True",
             )
-        set_price(self._trained, self.controller.base if self.state is None else self.state.price)
+        set_price(trained_model(self), self.controller.base if self.state is None else self.state.price)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Count, and set the next price."""
         self.step += 1
         if self.step % self.every and self.state is not None:
             return
-        found = counted_ebops(self._trained)
+        found = counted_ebops(trained_model(self))
         total = sum(found.values())
         if self.state is None:
             self.state = first(self.controller, total)
@@ -121,14 +127,14 @@ class BudgetController(keras.callbacks.Callback):
             self._report(Collapse(step=self.step, layer=dead[0]))
             return
         self.state = advance(self.controller, self.state, total, self._wanted(), self.every)
-        set_price(self._trained, self.state.price)
+        set_price(trained_model(self), self.state.price)
 
     def calm(self) -> None:
         """Start anew from a tenth of the first price."""
         # Optimizers that normalize gradients hardly see a price halved once it is all there is.
         self.controller = dataclasses.replace(self.controller, base=self.controller.base / 10)
         self.state = None
-        set_price(self._trained, self.controller.base)
+        set_price(trained_model(self), self.controller.base)
 
     def record(self) -> dict[str, Any]:
         """Where it is, as numbers, texts and lists."""
@@ -153,11 +159,6 @@ class BudgetController(keras.callbacks.Callback):
         part = min(1.0, self.step / self.ramp) if self.ramp else 1.0
         return self._start ** (1 - part) * self.target_ebops**part
 
-    @property
-    def _trained(self) -> keras.Model:
-        model: Any = self.model
-        return model
-
     def _report(self, collapse: Collapse) -> None:
         if self._collapsed is None:
             raise BudgetError(
@@ -180,5 +181,4 @@ class EbopsLog(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write into the logs, where History and others read."""
         if logs is not None:
-            model: Any = self.model
-            logs["ebops"] = sum(counted_ebops(model).values())
+            logs["ebops"] = sum(counted_ebops(trained_model(self)).values())

@@ -10,7 +10,7 @@ import numpy as np
 
 from hgqify.errors import BudgetError, RuleError
 from hgqify.finetune.archive import Archive, ArchiveFolder, Entry, Stage
-from hgqify.finetune.callbacks import counted_ebops
+from hgqify.finetune.callbacks import counted_ebops, trained_model
 from hgqify.layers import quantized_layers, refresh, total_ebops
 from hgqify.progress import Event, Progress
 
@@ -67,10 +67,10 @@ class ParetoArchive(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Refuse a model without EBOPs."""
-        if not quantized_layers(self._trained):
+        if not quantized_layers(trained_model(self)):
             raise BudgetError(
                 "nothing in this model counts EBOPs",
-                where=self._trained.name,
+                where=trained_model(self).name,
                 remedy="give ParetoArchive a model of quantized layers",
             )
 
@@ -84,7 +84,7 @@ class ParetoArchive(keras.callbacks.Callback):
         loss, accuracy = float(logs.get("val_loss", logs.get("loss", np.nan))), self._accuracy_in(logs)
         if np.isnan(loss):
             return  # no result; nor are the EBOPs of such weights
-        model = self._trained
+        model = trained_model(self)
         refresh(model)
         entry = Entry(
             step=self._step,
@@ -150,11 +150,6 @@ class ParetoArchive(keras.callbacks.Callback):
             remedy=f"they have {', '.join(sorted(logs)) or 'nothing'}; pass metrics to compile",
         )
 
-    @property
-    def _trained(self) -> keras.Model:
-        model: Any = self.model
-        return model
-
 
 class TrainingProgress(keras.callbacks.Callback):
     """Tells a `Progress` of every step of `fit`, as the stages of a conversion do.
@@ -197,10 +192,9 @@ class TrainingProgress(keras.callbacks.Callback):
         self._done += 1
         if logs is not None and "loss" in logs:
             self._values["loss"] = float(logs["loss"])
-        if self._done == 1 or self._done % self._every == 0:
-            model: Any = self.model
-            if found := counted_ebops(model):
-                self._values["EBOPs"] = sum(found.values())
+        due = self._done == 1 or self._done % self._every == 0
+        if due and (found := counted_ebops(trained_model(self))):
+            self._values["EBOPs"] = sum(found.values())
         self._tell()
 
     def on_train_end(self, logs: Any = None) -> None:

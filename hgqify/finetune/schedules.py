@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 from hgqify.errors import BudgetError, RuleError
-from hgqify.finetune.callbacks import penalties, set_price
+from hgqify.finetune.callbacks import penalties, set_price, trained_model
 from hgqify.layers import total_ebops
 
 Schedule = Callable[[int], float]
@@ -85,10 +85,10 @@ class BetaSchedule(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         """See that there is a price to set."""
-        if not penalties(_trained(self)):
+        if not penalties(trained_model(self)):
             raise BudgetError(
                 "nothing in this model has a price of EBOPs",
-                where=_trained(self).name,
+                where=trained_model(self).name,
                 remedy="make its layers with enable_ebops=True",
             )
 
@@ -115,7 +115,7 @@ class BetaSchedule(keras.callbacks.Callback):
                 "prices are finite and not negative", where=f"BetaSchedule at {done}", received=price
             )
         if price != self.price:
-            set_price(_trained(self), price)
+            set_price(trained_model(self), price)
             self.price = price
 
 
@@ -135,8 +135,8 @@ class StopAtEbops(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Count."""
-        if total_ebops(_trained(self)) <= self._limit:
-            _trained(self).stop_training = True
+        if total_ebops(trained_model(self)) <= self._limit:
+            trained_model(self).stop_training = True
 
 
 class EarlyStoppingUnderEbops(keras.callbacks.EarlyStopping):
@@ -159,7 +159,7 @@ class EarlyStoppingUnderEbops(keras.callbacks.EarlyStopping):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Look at this epoch if it is within the budget."""
-        if total_ebops(_trained(self)) <= self._limit:
+        if total_ebops(trained_model(self)) <= self._limit:
             super().on_epoch_end(epoch, logs)
 
 
@@ -167,8 +167,3 @@ def _positive(ebops: float) -> float:
     if not (math.isfinite(ebops) and ebops > 0):
         raise RuleError("a number of EBOPs is positive and finite", received=repr(ebops))
     return float(ebops)
-
-
-def _trained(callback: keras.callbacks.Callback) -> keras.Model:
-    model: Any = callback.model
-    return model
