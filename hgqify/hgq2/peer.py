@@ -32,7 +32,7 @@ def library(part: str = "layers") -> ModuleType:
             "HGQ2 is not installed",
             where="hgqify.hgq2",
             received=str(error),
-            remedy="pip install 'hgqify[hgq2]'",
+            remedy="install it: pip install 'hgqify[hgq2]'",
         ) from error
 
 

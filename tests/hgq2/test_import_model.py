@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -13,6 +14,7 @@ from hgqify import layers as q
 from hgqify.errors import ExportError, HgqifyError, PrecisionError, UnsupportedLayerError
 from hgqify.export import compiler
 from hgqify.hgq2 import import_model, peer
+from hgqify.hgq2.formats import of_data
 from hgqify.precision import lower
 from hgqify.reference import run
 
@@ -87,7 +89,7 @@ class TestRefusals:
     def test_all_at_once_each_with_a_remedy(self) -> None:
         x = keras.Input((4, 4, 1))
         y = h.QAveragePooling2D((1, 3), strides=1)(x)
-        y = h.QConv2D(2, 2, kq_conf=config.QuantizerConfig("float", "weight"))(y)
+        y = h.QConv2D(2, 2, kq_conf=config.QuantizerConfig("kbi", "weight", overflow_mode="WRAP_SM"))(y)
         y = keras.layers.Flatten()(y)
         y = h.QDense(3, activation="tanh")(y)
         y = keras.layers.LayerNormalization()(y)
@@ -95,7 +97,7 @@ class TestRefusals:
         with pytest.raises(UnsupportedLayerError) as caught:
             import_model(model)
         text = str(caught.value)
-        for word in ("5 layers", "power of two", "minifloat", "QActivation", "LayerNormalization", "affine"):
+        for word in ("5 layers", "power of two", "WRAP_SM", "QActivation", "LayerNormalization", "affine"):
             assert word in text
 
     @pytest.mark.parametrize("kind", ["QDenseT", "QEinsumDenseT"])
@@ -104,6 +106,12 @@ class TestRefusals:
         layer = h.QDenseT(2) if kind == "QDenseT" else h.QEinsumDenseT("btc,cd->btd", (4, 2))
         with pytest.raises(UnsupportedLayerError, match=kind):
             import_model(keras.Model(x, layer(x)))
+
+    def test_minifloat(self) -> None:
+        """HGQ2 0.2.0 cannot build one itself; a release that can must not be misread."""
+        quantizer = SimpleNamespace(q_type="float", config=config.QuantizerConfig("float", "datalane"))
+        with pytest.raises(UnsupportedLayerError, match="minifloat"):
+            of_data(quantizer, "dense (iq)")
 
     def test_formats_too_wide(self) -> None:
         x = keras.Input((3,))
