@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -16,6 +15,7 @@ from hgqify.graph import Graph, float_factory, layer_name, layers_by_path, load_
 from hgqify.graph.model import INPUT, SELECT
 from hgqify.hgq2 import attention, elementwise, linear, peer, softmax, tables
 from hgqify.hgq2.placed import Apply, Placed, Source
+from hgqify.hgq2.walking import rebuilt, refused
 from hgqify.precision import default_registry
 
 Importer = Callable[[Source], Apply]
@@ -121,7 +121,7 @@ def import_model(
     if not isinstance(model, keras.Model):
         model = load_model(model, safe_mode=safe_mode, custom_objects=custom_objects)
     graph = read(model, opened=False)
-    return _called(graph, _made(graph, layers_by_path(model)))
+    return rebuilt(graph, _made(graph, layers_by_path(model)))
 
 
 def _made(graph: Graph, layers: Mapping[str, Any]) -> dict[str, Apply]:
@@ -131,7 +131,7 @@ def _made(graph: Graph, layers: Mapping[str, Any]) -> dict[str, Apply]:
         UnsupportedLayerError: names all layers that nothing can take the place of.
     """
     made: dict[str, Apply] = {}
-    problems: list[str] = []
+    problems: list[HgqifyError] = []
     names: set[str] = set()
     for node in graph:
         path = node.origin[0]
@@ -143,13 +143,9 @@ def _made(graph: Graph, layers: Mapping[str, Any]) -> dict[str, Apply]:
         try:
             made[path] = _importer(source)(source)
         except HgqifyError as error:
-            problems.append(str(error))
-    if len(problems) == 1:
-        raise UnsupportedLayerError(problems[0])
+            problems.append(error)
     if problems:
-        raise UnsupportedLayerError(
-            f"{len(problems)} layers cannot be imported:\n  " + "\n  ".join(problems), where=graph.name
-        )
+        raise refused(problems, "imported", graph.name)
     return made
 
 
@@ -166,7 +162,8 @@ def _importer(source: Source) -> Importer:
     node, kind = source.node, peer.class_name(source.layer)
     importer = IMPORTERS.get(kind) if kind else PLAIN.get(node.kind)
     if importer is not None:
-        if importer is not attention.attention and (node.call is not None or node.outputs != 1):
+        own = importer in (attention.attention, softmax.softmax)  # they read the call themselves
+        if not own and (node.call is not None or node.outputs != 1):
             raise UnsupportedLayerError(
                 "the layer is called with more than its input tensors",
                 where=source.path,
@@ -190,18 +187,3 @@ def _importer(source: Source) -> Importer:
 
 def _as_it_is(source: Source) -> Apply:
     return Placed(float_factory(source.node))
-
-
-def _called(graph: Graph, made: Mapping[str, Apply]) -> keras.Model:
-    tensors: dict[str, Any] = {}
-    for node in graph:
-        if node.kind == INPUT:
-            dtype = node.config.get("dtype")
-            tensors[node.name] = keras.Input(node.shape, dtype=dtype, name=layer_name(node))
-        else:
-            tensors[node.name] = made[node.origin[0]]([tensors[name] for name in node.inputs])
-    return keras.Model(
-        keras.tree.map_structure(tensors.__getitem__, graph.input_structure),
-        keras.tree.map_structure(tensors.__getitem__, graph.output_structure),
-        name=re.sub(r"\W", "_", graph.name, flags=re.ASCII),
-    )

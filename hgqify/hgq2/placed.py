@@ -124,7 +124,12 @@ def chain(*steps: Apply) -> Apply:
     return apply
 
 
-def require_equal(ours: np.ndarray, theirs: np.ndarray, f: Any, where: str, what: str) -> None:
+REPORT = "please report this model; nothing was written"
+
+
+def require_equal(
+    ours: np.ndarray, theirs: np.ndarray, f: Any, where: str, what: str, remedy: str = REPORT
+) -> None:
     """Compare the codes of a constant.
 
     HGQ2 scales by a power of two that some backends compute inexactly, so its values count as the codes they
@@ -134,7 +139,7 @@ def require_equal(ours: np.ndarray, theirs: np.ndarray, f: Any, where: str, what
         ours: on the grid.
         theirs: as HGQ2 quantizes them.
         f: fractional bits, broadcastable.
-        where, what: what an error names.
+        where, what, remedy: what an error says.
 
     Raises:
         BitExactnessError: codes differ.
@@ -149,7 +154,7 @@ def require_equal(ours: np.ndarray, theirs: np.ndarray, f: Any, where: str, what
             f"{int(wrong.sum())} of {wrong.size} codes of the {what} differ from HGQ2's",
             where=where,
             received=f"{mine[place]:.0f} for {peers[place]:.0f} at {place}",
-            remedy="please report this model; nothing was written",
+            remedy=remedy,
         )
 
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
-from peer_models import NAMES, inputs, path_of, predicted
+from peer_models import NAMES, assert_there_and_back, inputs, path_of, predicted
 
 import hgqify
 from hgqify import layers as q
@@ -49,6 +49,10 @@ def test_codes_are_equal(case: Case) -> None:
 def test_the_reference_is_equal(case: Case) -> None:
     found = run(lower(case.ours), case.x)
     np.testing.assert_array_equal(np.asarray(found.values[0]).astype(np.float32), case.y)
+
+
+def test_there_and_back(case: Case, tmp_path: Path) -> None:
+    assert_there_and_back(case.ours, case.x, case.y, tmp_path)
 
 
 def test_nothing_of_hgq2_is_left(case: Case) -> None:
