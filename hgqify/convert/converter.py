@@ -11,6 +11,7 @@ import keras
 from hgqify.convert import elementwise, embedding, keep, linear, recurrent, reductions, refusals, structure
 from hgqify.convert.describe import describe
 from hgqify.convert.edges import INPUT, Edges, quantize_edges
+from hgqify.convert.late_division import LateDivision, share
 from hgqify.convert.lower_discretization import LowerDiscretization
 from hgqify.convert.lower_normalization import LowerNormalization
 from hgqify.convert.lower_softmax import LowerSoftmax
@@ -190,11 +191,12 @@ class _Planner:
         self.registry = default_registry() if registry is None else registry
         policy = self.settings.softmax
         canonical, events = canonicalize(graph, strip_softmax=policy is SoftmaxPolicy.LOGITS)
-        lowered = LowerSoftmax(final=policy is not SoftmaxPolicy.REFUSE)(canonical)
+        late = LateDivision()(canonical)
+        lowered = LowerSoftmax(final=policy is not SoftmaxPolicy.REFUSE)(late.graph)
         normal = LowerNormalization()(lowered.graph)
         bins = LowerDiscretization()(normal.graph)
         self.graph = bins.graph
-        events = (*events, *lowered.events, *normal.events, *bins.events)
+        events = (*events, *late.events, *lowered.events, *normal.events, *bins.events)
         self.kept: dict[str, str] = {}
         self._unkept: dict[str, UnsupportedLayerError] = {}
         self._look(rules)
@@ -260,6 +262,7 @@ class _Planner:
             input_shape=self.edges.graph[node.inputs[0]].shape,
             from_input=tuple(self.edges.from_input(name) for name in node.inputs),
             is_output=node.name in self.edges.own_output,
+            share=share(self.edges.graph, node),
         )
         return self.registry.find(node)(node, slots)
 

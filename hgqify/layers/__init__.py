@@ -10,7 +10,8 @@ Elementwise: Quantize, QActivation, QAdd, QSubtract, QMultiply, QMaximum, QMinim
 Products of two tensors: QEinsum
 Pooling: QMaxPooling1D/2D/3D, QGlobalMaxPooling1D/2D/3D, QAveragePooling1D/2D/3D,
     QGlobalAveragePooling1D/2D/3D
-Over any axes: QSum, QMean, QBelowMaximum; constant masks: QMask
+Over any axes: QSum, QMean, QBelowMaximum, QLargest; constant masks: QMask
+Rows scaled by powers of two: QMultiplyPow2
 Means by a shift: QMeanPow2, QAveragePow2
 Made of several layers, as functions of tensors: softmax, multi_head_attention, linformer_attention,
     simple_rnn, gru
@@ -46,7 +47,14 @@ from hgqify.layers.ebops import span
 from hgqify.layers.einsum import QEinsum
 from hgqify.layers.einsum_dense import QEinsumDense
 from hgqify.layers.embedding import QEmbedding
-from hgqify.layers.functions import bin_index, exp_of_negative, inverse_sqrt, reciprocal_from_one
+from hgqify.layers.functions import (
+    bin_index,
+    exp_of_negative,
+    inverse_sqrt,
+    power_scale,
+    reciprocal_from_one,
+    scaled_epsilon,
+)
 from hgqify.layers.fused_batchnorm import QBatchNormDense, QEinsumDenseBatchnorm
 from hgqify.layers.kept import KeptFloat, copied
 from hgqify.layers.linear import QLinear
@@ -82,6 +90,7 @@ from hgqify.layers.quantize import Quantize
 from hgqify.layers.reciprocal import reciprocal, reciprocal_values
 from hgqify.layers.recurrent import gru, simple_rnn
 from hgqify.layers.reductions import QBelowMaximum, QMean, QReduction, QSum
+from hgqify.layers.row_scale import QLargest, QMultiplyPow2
 from hgqify.layers.scope import LayerConfig, LayerConfigScope
 from hgqify.layers.softmax import softmax
 from hgqify.layers.windows import window_counts, window_padding
@@ -130,6 +139,7 @@ __all__ = [
     "QGlobalMaxPooling1D",
     "QGlobalMaxPooling2D",
     "QGlobalMaxPooling3D",
+    "QLargest",
     "QLayer",
     "QLinear",
     "QMask",
@@ -145,6 +155,7 @@ __all__ = [
     "QMerge",
     "QMinimum",
     "QMultiply",
+    "QMultiplyPow2",
     "QReduction",
     "QSubtract",
     "QSum",
@@ -159,11 +170,13 @@ __all__ = [
     "inverse_sqrt",
     "linformer_attention",
     "multi_head_attention",
+    "power_scale",
     "quantized_layers",
     "reciprocal",
     "reciprocal_from_one",
     "reciprocal_values",
     "refresh",
+    "scaled_epsilon",
     "simple_rnn",
     "softmax",
     "span",
