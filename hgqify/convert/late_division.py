@@ -156,7 +156,7 @@ def _divided(found: _Attention) -> tuple[Node, ...]:
         for label, x in (("power", power), ("reciprocal", reciprocal))
     )
     y = parts.by_power("scaled", y, power, node.shape, exponents)
-    parts.scaled("divided", y, reciprocal, node.shape)
+    parts.divided("divided", y, reciprocal, node.shape)
     return parts.done()
 
 

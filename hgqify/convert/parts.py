@@ -14,7 +14,7 @@ from hgqify.graph.passes.part_nodes import PartWriter
 from hgqify.quantizers import Place, QType, QuantizerConfig
 
 BELOW, MASK, SUM, MEAN, TABLE = "QBelowMaximum", "QMask", "QSum", "QMean", "QActivation"
-SCALED, BY_POWER, LARGEST = "QMultiply", "QMultiplyPow2", "QLargest"
+SCALED, DIVIDED, BY_POWER, LARGEST = "QMultiply", "QMultiply by 1/x", "QMultiplyPow2", "QLargest"
 """Kinds of parts for which Keras has no layer."""
 
 _FLOAT: Mapping[str, type] = MappingProxyType(
@@ -25,10 +25,14 @@ _FLOAT: Mapping[str, type] = MappingProxyType(
         MEAN: q.QMean,
         TABLE: q.QActivation,
         SCALED: q.QMultiply,
+        DIVIDED: q.QMultiply,
         BY_POWER: q.QMultiplyPow2,
         LARGEST: q.QLargest,
     }
 )
+FACTOR_BITS = 12
+"""Of both factors where rows are scaled, at least: one format serves all of them, and their sizes differ by
+orders of magnitude. Together that fills a float32 significand."""
 FULL_RECIPROCAL = 24
 """Bits of the reciprocal in a float mean."""
 
@@ -66,7 +70,7 @@ class Parts(PartWriter):
         if kind in _FLOAT:
             settings |= {"iq_conf": self._off[Place.DATALANE], "enable_ebops": False}
             rest["source"] = _FLOAT[kind]
-        if kind in (SCALED, BY_POWER):
+        if kind in (SCALED, DIVIDED, BY_POWER):
             settings["iq_conf"] = [self._off[Place.DATALANE]] * len(inputs)
         if kind == TABLE:
             settings["oq_conf"] = self._off[Place.TABLE]
@@ -92,6 +96,10 @@ class Parts(PartWriter):
     def scaled(self, label: str, x: str, factor: str, shape: tuple[int, ...]) -> str:
         """Element by element times a factor that differs from sample to sample by orders of magnitude."""
         return self.add(label, SCALED, (x, factor), shape)
+
+    def divided(self, label: str, x: str, reciprocal: str, shape: tuple[int, ...]) -> str:
+        """Element by element times a reciprocal between 1/2 and 1."""
+        return self.add(label, DIVIDED, (x, reciprocal), shape)
 
     def power(self, label: str, source: str, exponents: Exponents) -> str:
         """The power of two that brings each element of a tensor near 1 (`hgqify.layers.power_scale`)."""
