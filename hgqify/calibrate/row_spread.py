@@ -18,7 +18,7 @@ _SAMPLES = 1024
 _OCTAVES = 4
 """Rows of normalizations that use one format lie within so many octaves: a format for the largest has so
 many bits less for the smallest, and their squares twice as many."""
-_RARE = 0.01
+_RARE = 0.05
 """Share of the smallest rows that may lie deeper."""
 _MOST_OCTAVES = 11
 """Of the table that gives a row's power of two."""
@@ -68,7 +68,7 @@ def row_sizes(
             count += np.bincount(exponents.ravel() - 1 + _BIAS, minlength=2 * _BIAS)
     keys = dict.fromkeys(row.key for row in rows)
     found = {
-        key: _spread(sum(count for count, row in zip(counts, rows, strict=True) if row.key == key))
+        key: _spread(counts[[row.key == key for row in rows]].sum(axis=0))
         for key in keys
     }
     return {key: sizes for key, sizes in found.items() if sizes is not None}
