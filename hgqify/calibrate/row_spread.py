@@ -67,10 +67,7 @@ def row_sizes(
             _, exponents = np.frexp(m[m > 0])
             count += np.bincount(exponents.ravel() - 1 + _BIAS, minlength=2 * _BIAS)
     keys = dict.fromkeys(row.key for row in rows)
-    found = {
-        key: _spread(counts[[row.key == key for row in rows]].sum(axis=0))
-        for key in keys
-    }
+    found = {key: _spread(counts[[row.key == key for row in rows]].sum(axis=0)) for key in keys}
     return {key: sizes for key, sizes in found.items() if sizes is not None}
 
 

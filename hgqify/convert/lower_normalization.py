@@ -17,6 +17,8 @@ KINDS = ("LayerNormalization", "RMSNormalization", "UnitNormalization", "GroupNo
 
 _SQUARES = 1e-12
 """UnitNormalization's least sum of squares; the root of 0 has no reciprocal."""
+_NEGLIGIBLE = 2.0**-30
+"""Beside a mean of squares of which the largest is at least 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,15 +129,15 @@ def _normalized(
     offset = None
     if sizes is not None:
         largest = parts.reduced("largest", LARGEST, x, shape, axes)
-        if epsilon:
+        if epsilon * 4.0**-sizes.lowest > _NEGLIGIBLE:
             bounds = sizes._asdict()
             offset = parts.table("epsilon", scaled_epsilon, largest, epsilon=epsilon, **bounds)
         x = parts.by_power("sized", x, parts.power("row_power", largest, sizes), shape, sizes)
+        epsilon, least = 0.0, _SQUARES
     squares = parts.scaled("squares", x, x, shape)
     power = parts.reduced("variance" if centered else "power", kind, squares, shape, axes)
     if offset is not None:
         power = parts.add("offset", "Add", (power, offset), parts.shapes[power])
-        epsilon, least = 0.0, _SQUARES
     inverse = parts.table("inverse", inverse_sqrt, power, epsilon=epsilon, least=least)
     return parts.scaled("normalized", x, inverse, shape)
 

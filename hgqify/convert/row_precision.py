@@ -36,17 +36,17 @@ def with_row_precision(
             continue
         octaves = node.config["highest"] - node.config["lowest"]
         # Two operands may be a bit wider than what they add up to.
-        merge_bits = min(FACTOR_BITS + octaves, WIDTH_LIMIT - 2)
+        bits = min(FACTOR_BITS + octaves, WIDTH_LIMIT - 2)
         for source in _sources(graph, graph[node.inputs[0]]):
-            target = targets[source.name]
             if source.name in ruled:
                 continue
             if source.kind in _ADDERS:
-                merge_bits = max(target.merge_bits, merge_bits)
-                found[source.name] = dataclasses.replace(target, merge_bits=merge_bits)
+                target = found[source.name]
+                found[source.name] = dataclasses.replace(target, merge_bits=max(target.merge_bits, bits))
             elif source.weights:
-                bits = min(target.activation_bits + _MORE, WIDTH_LIMIT)
-                found[source.name] = dataclasses.replace(target, activation_bits=bits)
+                target = targets[source.name]
+                more = min(target.activation_bits + _MORE, WIDTH_LIMIT)
+                found[source.name] = dataclasses.replace(target, activation_bits=more)
     return found
 
 
