@@ -51,7 +51,7 @@ PARTS = {
     "several_outputs": ["x -> a_exit", "parts, parts -> add, parts_0_output"],
     "shared": ["x -> a_exit", "y -> b_exit", "wave, wave_2 -> add"],
     "attention": ["x -> sum_exit, a_exit", "mha -> b"],
-    "long_attention": ["wave, x -> b_exit"],
+    "long_attention": ["x, wave -> b_exit", "wave_2 -> wave_2_output"],
     "operation": ["x -> a_exit", "cumsum -> b"],
     "integers": ["x, lookup -> add"],
     "recurrent": ["lstm -> b"],
