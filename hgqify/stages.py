@@ -110,13 +110,18 @@ def calibrated(
         conversion_settings = _with_io_type(conversion_settings, read, io_type)
         project = ProjectOptions(backend=backend, io_type=conversion_settings.io_type.value, **options)
         source_model = graph.with_inputs(source_model)
-        source = open_for(source_model, calib, labels=labels, key=key, allow_pickle=allow_pickle)
+
+        @functools.cache
+        def opened() -> Source:
+            """The data; refused layers are told before anything wrong with it."""
+            return open_for(source_model, calib, labels=labels, key=key, allow_pickle=allow_pickle)
+
         conversion = make_quantized(
             read,
             conversion_settings,
             rules,
             allow_code=not safe_mode,
-            measure=functools.partial(row_sizes, source=source),
+            measure=lambda canonical, rows: row_sizes(canonical, rows, opened()),
         )
         recipe = make_recipe(
             conversion=conversion_settings,
@@ -135,6 +140,7 @@ def calibrated(
         if under_budget:
             _refuse_under_budget(conversion, calibration_settings)
     settle_all = functools.partial(settle, proved=conversion.proved)
+    source = opened()
     if conversion.kept:
         _check_kept(conversion, source_model, source, training=training.steps > 0, under_budget=under_budget)
     logits = scoring_outputs(conversion.logits, conversion.clone, source)

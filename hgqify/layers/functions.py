@@ -45,7 +45,7 @@ def power_scale(x: Any, lowest: int = 0, highest: int = 0) -> Any:
     It has no gradient: what is scaled by it is divided by as much later on.
     """
     held: Any = ops.clip(ops.stop_gradient(x), 2.0**lowest, 2.0**highest)
-    return pow2(1 - exponent(held))
+    return pow2(1 - exponent(held), keras.backend.standardize_dtype(held.dtype))
 
 
 @keras.saving.register_keras_serializable("hgqify")
