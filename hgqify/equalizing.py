@@ -11,7 +11,8 @@ import numpy as np
 from hgqify.calibrate import collect_ranges, measure_sensitivity
 from hgqify.calibrate.equalize import LIMIT, Consumer, candidates, choose_shifts
 from hgqify.calibrate.ranges import Range
-from hgqify.calibrate.widths import channel_axis, total_width
+from hgqify.calibrate.tables import total_width
+from hgqify.calibrate.widths import channel_axis
 from hgqify.convert import Conversion
 from hgqify.data import Source
 from hgqify.graph import Channels, Graph, Node, find_channels, layer_key, shifted

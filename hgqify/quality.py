@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -20,6 +20,22 @@ from hgqify.scoring import classes, label_classes, names_classes
 _BATCH = 256
 _ALIKE = 30.0
 """dB: a rounding apart they are above 100, with a decision in a hundred turned still above 40."""
+_NOISY = 10.0
+"""dB: less than that behind a layer, and half of what follows may be noise."""
+_ROW_BY_ROW = frozenset(
+    {
+        "LayerNormalization",
+        "RMSNormalization",
+        "UnitNormalization",
+        "GroupNormalization",
+        "Softmax",
+        "Attention",
+        "AdditiveAttention",
+        "MultiHeadAttention",
+        "GroupQueryAttention",
+    }
+)
+"""Kinds that divide each row by what it holds, and enlarge the noise of small ones."""
 
 
 def scoring_outputs(logits: Sequence[bool], float_model: keras.Model, source: Source) -> tuple[bool, ...]:
@@ -153,6 +169,29 @@ def refuse_unlike(model: keras.Model, conversion: Conversion, inputs: Sequence[n
                 received=", ".join(conversion.kept),
                 remedy="replace them, or convert the part of the model before them",
             )
+
+
+def noisy_rows(conversions: Sequence[Mapping[str, str]], noise: Mapping[str, float]) -> tuple[str, ...]:
+    """A note on normalizations and attention behind which little of the signal is left.
+
+    Args:
+        conversions: what became of every layer, as the report has it.
+        noise: signal-to-noise ratio at the output of quantized layers, in dB, by name.
+    """
+    found = [
+        (entry["layer"], noise[last])
+        for entry in conversions
+        if entry["kind"] in _ROW_BY_ROW and (last := entry["target"].split(", ")[-1]) in noise
+    ]
+    found = [(layer, db) for layer, db in found if db < _NOISY]
+    if not found:
+        return ()
+    (layer, db), more = found[0], len(found) - 1
+    others = f", and little more behind {more} other(s) of its kind" if more else ""
+    return (
+        f"behind {layer} the signal is only {db:.1f} dB above the noise of quantization{others}: give what "
+        f"feeds it more bits (activation_bits in a rule for it), or fine-tune longer",
+    )
 
 
 def points_lost(quality: Quality) -> float | None:

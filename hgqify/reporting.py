@@ -23,7 +23,7 @@ from hgqify.layers import QLayer, QLinear, quantized_layers
 from hgqify.overflow_choice import OverflowChoice
 from hgqify.overflow_choice import summary as choice_summary
 from hgqify.precision import FLOAT64_BITS, Kept, Program, certify, count_ebops
-from hgqify.quality import judged, outputs_of
+from hgqify.quality import judged, noisy_rows, outputs_of
 from hgqify.quantizers import QuantizerState
 from hgqify.reference import overflow_statement
 from hgqify.report import LayerReport, Quality, Report
@@ -102,6 +102,7 @@ def make_report(
             *((_UNUSED_LABELS,) if source.has_labels and not _labelled(quality) else ()),
             *overflow.notes(),
             *_price_of_proof(conversion.proved, calibration),
+            *noisy_rows(conversions, noise),
         ),
         kept=tuple(_kept(kept, conversion.kept[kept.layer]) for kept in program.kept),
         graph=network(program, _origins(conversions)),

@@ -23,6 +23,7 @@ from hgqify.calibrate import (
     refuse_opaque,
     renewed,
     require_gradients,
+    row_sizes,
 )
 from hgqify.calibrated import Calibrated, timed
 from hgqify.convert import (
@@ -108,7 +109,20 @@ def calibrated(
         read = graph.read(source_model, safe_mode=safe_mode)
         conversion_settings = _with_io_type(conversion_settings, read, io_type)
         project = ProjectOptions(backend=backend, io_type=conversion_settings.io_type.value, **options)
-        conversion = make_quantized(read, conversion_settings, rules, allow_code=not safe_mode)
+        source_model = graph.with_inputs(source_model)
+
+        @functools.cache
+        def opened() -> Source:
+            """The data; refused layers are told before anything wrong with it."""
+            return open_for(source_model, calib, labels=labels, key=key, allow_pickle=allow_pickle)
+
+        conversion = make_quantized(
+            read,
+            conversion_settings,
+            rules,
+            allow_code=not safe_mode,
+            measure=lambda canonical, rows: row_sizes(canonical, rows, opened()),
+        )
         recipe = make_recipe(
             conversion=conversion_settings,
             calibration=calibration_settings,
@@ -127,8 +141,7 @@ def calibrated(
         if under_budget:
             _refuse_under_budget(conversion, calibration_settings)
     settle_all = functools.partial(settle, proved=conversion.proved)
-    source_model = graph.with_inputs(source_model)
-    source = open_for(source_model, calib, labels=labels, key=key, allow_pickle=allow_pickle)
+    source = opened()
     if conversion.kept:
         _check_kept(conversion, source_model, source, training=training.steps > 0, under_budget=under_budget)
     logits = scoring_outputs(conversion.logits, conversion.clone, source)

@@ -6,6 +6,8 @@ Run
 Parts
     collect_ranges, percentile_ranges, choose_by_loss, clippable, Range, place_activation, place_weight,
     place_bias, apply_ranges, apply_weights, fit_float32, excess_bits
+Rows
+    row_sizes: which normalizations bring rows of very different sizes to one
 Corrections
     correct_bias -> BiasReport; equalize.choose_shifts (see `hgqify.equalizing`)
 Allocation under a budget of EBOPs
@@ -28,6 +30,7 @@ from hgqify.calibrate.placement import Bits, place_activation, place_bias, place
 from hgqify.calibrate.quality import layer_sqnr, sqnr
 from hgqify.calibrate.range_choice import choose_by_loss, clippable, percentile_ranges
 from hgqify.calibrate.ranges import Range, collect_ranges
+from hgqify.calibrate.row_spread import row_sizes
 from hgqify.calibrate.settings import CalibrateSettings, Ranges
 from hgqify.calibrate.widths import apply_ranges, apply_weights
 
@@ -65,6 +68,7 @@ __all__ = [
     "refuse_opaque",
     "renewed",
     "require_gradients",
+    "row_sizes",
     "samples_to_fit",
     "settle",
     "sqnr",

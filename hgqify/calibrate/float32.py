@@ -16,6 +16,7 @@ import numpy as np
 
 from hgqify.calibrate import widths
 from hgqify.calibrate.placement import ceil_log2
+from hgqify.calibrate.tables import total_width
 from hgqify.fixed import quantize
 from hgqify.layers import (
     QAverage,
@@ -27,6 +28,7 @@ from hgqify.layers import (
     QMean,
     QMerge,
     QMultiply,
+    QMultiplyPow2,
     QReduction,
     quantized_layers,
 )
@@ -144,7 +146,7 @@ def _fit_products(layer: QLayer, *, in_turn: bool) -> Iterable[Adjustment]:
     lost = np.zeros(kernel.width_shape, np.int64)
     excess = excess_bits(layer)
     while (excess > 0).any():
-        input_width = int(widths.total_width(iq.state()).max())
+        input_width = int(total_width(iq.state()).max())
         state = kernel.state(widths.float_kernel(layer))
         weight_width = np.where(state.k + state.i + state.f > 0, state.k + state.i + state.f, 0)
         need = _to_kernel(layer, excess > 0, weight_width.shape)
@@ -210,9 +212,11 @@ def _fit_inputs(layer: QLayer) -> Iterable[Adjustment]:
     product = isinstance(layer, QMultiply | QEinsum)
     lost = [0] * len(layer.iqs)
     excess = _excess_of_merge(layer)
-    while (excess > 0).any() and max(map(_widest, layer.iqs)) > MIN_INPUT_BITS:
+    # Powers of two stay what they are.
+    iqs = layer.iqs[:1] if isinstance(layer, QMultiplyPow2) else layer.iqs
+    while (excess > 0).any() and max(map(_widest, iqs)) > MIN_INPUT_BITS:
         # The finest LSB decides for sums, the widest operand for products.
-        sizes = [_widest(q) if product else int(widths.live_frac(q.state()).max()) for q in layer.iqs]
+        sizes = [_widest(q) if product else int(widths.live_frac(q.state()).max()) for q in iqs]
         index = int(np.argmax(sizes))
         _narrow(layer.iqs[index], finest=not product)
         lost[index] += 1
@@ -232,7 +236,7 @@ def _fit_inputs(layer: QLayer) -> Iterable[Adjustment]:
 
 
 def _widest(quantizer: widths.Quantizer) -> int:
-    return int(widths.total_width(quantizer.state()).max())
+    return int(total_width(quantizer.state()).max())
 
 
 def _excess_of_merge(layer: QLayer) -> np.ndarray:
@@ -244,6 +248,9 @@ def _excess_of_merge(layer: QLayer) -> np.ndarray:
         total = widths.channel_bound(layer) * int(np.max(layer.window_counts()))
         return _ceil_bits(total, widths.channel_frac(layer)) + _reciprocal_bits(layer)
     states = [quantizer.state() for quantizer in layer.iqs]
+    if isinstance(layer, QMultiplyPow2):
+        # A power of two moves what it multiplies, and adds no bits to a significand.
+        states = states[:1]
     if isinstance(layer, QEinsum):
         return _excess_of_einsum(layer, states)
     tops = np.broadcast_arrays(*(widths.bound(state) for state in states))

@@ -17,7 +17,7 @@ from hgqify.calibrate.candidates import DataCandidates
 from hgqify.calibrate.fisher import Sensitivity
 from hgqify.calibrate.placement import ceil_log2
 from hgqify.calibrate.ranges import Range, pad
-from hgqify.calibrate.widths import total_width
+from hgqify.calibrate.tables import total_width
 from hgqify.calling import predict
 from hgqify.data import Source
 from hgqify.layers import ActivationKind, QActivation, QLayer, Quantize, quantized_layers

@@ -10,12 +10,12 @@ import numpy as np
 from hgqify.calibrate.placement import (
     EXPONENT_LIMIT,
     Bits,
-    ceil_log2,
     place_activation,
     place_bias,
     place_weight,
 )
 from hgqify.calibrate.ranges import Range
+from hgqify.calibrate.tables import apply_table, total_width
 from hgqify.errors import CalibrationError
 from hgqify.layers import (
     ActivationKind,
@@ -24,14 +24,12 @@ from hgqify.layers import (
     QEmbedding,
     QLayer,
     QLinear,
-    inverse_sqrt,
+    QMultiplyPow2,
 )
 from hgqify.quantizers import Quantizer, QuantizerState
 
 BIAS_BITS = 20
 """Most bits (sign excluded) of a bias: beyond them the bias alone would fill a float32 accumulator."""
-
-_TABLE_GRID = 2049  # points on which a tabulated function is examined
 
 
 def apply_ranges(layer: QLayer, ranges: Mapping[int | str, Range], *, margin: int | None) -> None:
@@ -55,7 +53,9 @@ def apply_ranges(layer: QLayer, ranges: Mapping[int | str, Range], *, margin: in
         low, high = (np.full(layer.oq.width_shape, end) for end in (rows.min(), rows.max()))
         apply_range(layer.oq, Range(low=low, high=high), margin=margin)
         return
-    for slot, quantizer in enumerate(layer.iqs):
+    # Powers of two have a format that holds all of them.
+    iqs = layer.iqs[:1] if isinstance(layer, QMultiplyPow2) else layer.iqs
+    for slot, quantizer in enumerate(iqs):
         apply_range(quantizer, _range_of(layer, ranges, slot), margin=margin)
     if layer.oq is not None:
         apply_range(layer.oq, _range_of(layer, ranges, "oq"), margin=margin)
@@ -78,66 +78,6 @@ def apply_range(quantizer: Quantizer, observed: Range, *, margin: int | None) ->
         frac=shared.frac,
     )
     quantizer.set_state(*bits)
-
-
-def apply_table(layer: QActivation, observed: Range) -> None:
-    """Set the formats of a lookup table: of its index, of its entries.
-
-    The index gets the fewest integer bits for which clipping the observed range changes no entry by more
-    than one LSB: beyond them a saturating function (tanh, sigmoid) gives nothing new, and each bit saved
-    halves the step of the index. A reciprocal root, which multiplies what follows, gets those of least
-    relative error: below the range seen a coarse index costs most, above it saturation does.
-    """
-    iq, oq = layer.iqs[0], layer.oq
-    if oq is None or iq.is_dummy or oq.is_dummy:
-        return
-    low, high = float(observed.low.min()), float(observed.high.max())
-    grid = np.linspace(low, high, _TABLE_GRID)
-    values = _evaluate(layer, grid)
-    if not np.isfinite(values).all():
-        raise CalibrationError(
-            f"{layer.activation.name} is not finite on the data's range",
-            where=layer.name,
-            received=f"[{low:.6g}, {high:.6g}]",
-            remedy="bound its input",
-        )
-    width = int(total_width(oq.state(np.zeros(1))).max())
-    out = place_activation(values.min(), values.max(), width, wraps=False)
-    oq.set_state(*(np.reshape(part, ()) for part in out))
-    width = int(total_width(iq.state()).max())
-    if layer.activation.function is inverse_sqrt and width > 0 and high > 0:
-        i = _octaves(layer, max(low, 0.0), high, width)
-        iq.set_state(0, i, width - i)
-        return
-    bits = place_activation(np.asarray(low), np.asarray(high), width, wraps=False)
-    tolerance = np.ldexp(1.0, -int(out.f))
-    k, i = int(bits.k), int(bits.i)
-    while width > 0 and i > -8:
-        top = np.ldexp(1.0, i - 1)
-        clipped = _evaluate(layer, np.clip(grid, -top * k, top - np.ldexp(1.0, k + i - 1 - width)))
-        if np.max(np.abs(clipped - values)) > tolerance:
-            break
-        i -= 1
-    iq.set_state(k, i, width - k - i if int(bits.k + bits.i + bits.f) > 0 else -i - k)
-
-
-def _octaves(layer: QActivation, low: float, high: float, width: int) -> int:
-    """Integer bits of an unsigned index, of least mean squared relative error of the function.
-
-    Every octave of the range seen counts the same. At one format for all, what lies ``width - 1`` octaves
-    below the largest value has one significant bit, and what lies deeper is lost.
-    """
-    values = np.geomspace(max(low, high * 2.0**-width), high, _TABLE_GRID)
-    exact = _evaluate(layer, values)
-    top = int(ceil_log2(np.asarray(high)))
-
-    def error(i: int) -> float:
-        codes = np.clip(np.floor(np.ldexp(values, width - i) + 0.5), 0, 2.0**width - 1)
-        # The entry of 0 saturates at the largest that the data needs.
-        found = np.minimum(_evaluate(layer, np.ldexp(codes, i - width)), exact.max())
-        return float(np.mean((found / exact - 1) ** 2))
-
-    return min(range(top, top - width, -1), key=error)
 
 
 def apply_weights(layer: QLayer) -> None:
@@ -257,12 +197,6 @@ def check_magnitude(values: np.ndarray, where: str | None, what: str) -> None:
         )
 
 
-def total_width(state: QuantizerState) -> np.ndarray:
-    """k + i + f; an element switched off (no bits) counts with the widest of its tensor."""
-    width = state.k + state.i + state.f
-    return np.where(width > 0, width, np.max(width, initial=0))
-
-
 def live_frac(state: QuantizerState) -> np.ndarray:
     """f, with elements that have no bits counted like the coarsest of the tensor."""
     live = state.k + state.i + state.f > 0
@@ -291,11 +225,6 @@ def _range_of(layer: QLayer, ranges: Mapping[int | str, Range], slot: int | str)
             remedy="calibrate with the sites of the conversion that made the model",
         )
     return ranges[slot]
-
-
-def _evaluate(layer: QActivation, x: np.ndarray) -> np.ndarray:
-    tensor = keras.ops.convert_to_tensor(x.astype(np.float32))
-    return np.asarray(keras.ops.convert_to_numpy(layer.activation(tensor)), np.float64)
 
 
 def merged_range(ranges: Sequence[Range]) -> Range:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import keras
@@ -11,11 +11,14 @@ import keras
 from hgqify.convert import elementwise, embedding, keep, linear, recurrent, reductions, refusals, structure
 from hgqify.convert.describe import describe
 from hgqify.convert.edges import INPUT, Edges, quantize_edges
+from hgqify.convert.late_division import LateDivision, share
 from hgqify.convert.lower_discretization import LowerDiscretization
-from hgqify.convert.lower_normalization import LowerNormalization
+from hgqify.convert.lower_normalization import LowerNormalization, Rows, normalized_rows
 from hgqify.convert.lower_softmax import LowerSoftmax
+from hgqify.convert.parts import Exponents
 from hgqify.convert.registry import Registry
 from hgqify.convert.report import ConversionReport
+from hgqify.convert.row_precision import with_row_precision
 from hgqify.convert.rules import Rule, Target, first_rules, resolve
 from hgqify.convert.settings import ConvertSettings, OverflowPolicy, SoftmaxPolicy, UnsupportedPolicy
 from hgqify.convert.slots import Slots
@@ -33,6 +36,7 @@ from hgqify.graph import (
 from hgqify.graph.model import SELECT
 from hgqify.layers import QBatchNormalization, QLayer, quantized_layers
 
+Measure = Callable[[Graph, Sequence[Rows]], Mapping[str, tuple[int, int]]]
 _BY_RULE = "a rule says so"
 
 
@@ -138,6 +142,7 @@ def convert(
     *,
     registry: Registry | None = None,
     allow_code: bool = False,
+    measure: Measure | None = None,
 ) -> Conversion:
     """Make the quantized model of a graph, with the graph's float weights.
 
@@ -147,6 +152,8 @@ def convert(
         rules: exceptions for some layers; the first that matches a layer wins.
         registry: converters by kind; None for `default_registry`.
         allow_code: layers that are Python code (Lambda) may be kept in float.
+        measure: from the graph and rows of its normalizations to the sizes of those that differ so much that
+            they must be scaled one by one (`calibrate.row_sizes` on some data); None scales none.
 
     Raises:
         UnsupportedLayerError: lists every refused layer with its remedy.
@@ -154,6 +161,10 @@ def convert(
     """
     planner = _Planner(graph, settings, rules, registry, allow_code)
     planner.report.raise_refused()
+    rows = () if measure is None else normalized_rows(planner.graph)
+    if measure is not None and rows and (sizes := measure(planner.graph, rows)):
+        exponents = {key: Exponents(*size) for key, size in sizes.items()}
+        planner = _Planner(graph, settings, rules, registry, allow_code, exponents)
     model = planner.build(quantize=True)
     tensors, sites = planner.sites(model)
     clone = planner.build(quantize=False)
@@ -185,16 +196,18 @@ class _Planner:
         rules: Sequence[Rule],
         registry: Registry | None,
         allow_code: bool,
+        sizes: Mapping[str, Exponents] | None = None,
     ) -> None:
         self.settings = ConvertSettings() if settings is None else settings
         self.registry = default_registry() if registry is None else registry
         policy = self.settings.softmax
         canonical, events = canonicalize(graph, strip_softmax=policy is SoftmaxPolicy.LOGITS)
-        lowered = LowerSoftmax(final=policy is not SoftmaxPolicy.REFUSE)(canonical)
-        normal = LowerNormalization()(lowered.graph)
+        late = LateDivision()(canonical)
+        lowered = LowerSoftmax(final=policy is not SoftmaxPolicy.REFUSE)(late.graph)
+        normal = LowerNormalization(sizes)(lowered.graph)
         bins = LowerDiscretization()(normal.graph)
         self.graph = bins.graph
-        events = (*events, *lowered.events, *normal.events, *bins.events)
+        events = (*events, *late.events, *lowered.events, *normal.events, *bins.events)
         self.kept: dict[str, str] = {}
         self._unkept: dict[str, UnsupportedLayerError] = {}
         self._look(rules)
@@ -214,7 +227,8 @@ class _Planner:
     def _look(self, rules: Sequence[Rule]) -> None:
         """Place the quantizers around what is kept, and see which nodes have no quantized layer."""
         self.edges: Edges = quantize_edges(self.graph, self.kept)
-        self.targets: Mapping[str, Target] = resolve(self.edges.graph.nodes, rules, self.settings)
+        targets = resolve(self.edges.graph.nodes, rules, self.settings)
+        self.targets: Mapping[str, Target] = with_row_precision(self.edges.graph, targets, rules)
         self.names: dict[str, str] = {}
         self.refusals: dict[str, UnsupportedLayerError] = {}
         for node in self.edges.graph:
@@ -260,6 +274,7 @@ class _Planner:
             input_shape=self.edges.graph[node.inputs[0]].shape,
             from_input=tuple(self.edges.from_input(name) for name in node.inputs),
             is_output=node.name in self.edges.own_output,
+            share=share(self.edges.graph, node),
         )
         return self.registry.find(node)(node, slots)
 

@@ -64,6 +64,8 @@ def _product(node: Node, slots: Slots) -> keras.layers.Layer:
 
 def _einsum(node: Node, slots: Slots) -> keras.layers.Layer:
     confs: Any = [slots.operand(index) for index in range(len(node.inputs))]
+    if slots.share is not None:
+        confs[0] = slots.row_operand(min(slots.share, slots.target.activation_bits))
     return q.QEinsum(node.config["equation"], **slots.common, iq_conf=confs, oq_conf=slots.output())
 
 

@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from hgqify.convert.parts import MEAN, SUM, Parts, positive_axes
+from hgqify.convert.parts import LARGEST, MEAN, SCALED, SUM, Exponents, Parts, positive_axes
 from hgqify.graph import Graph, Node, Pass, PassResult
-from hgqify.layers import inverse_sqrt
+from hgqify.layers import inverse_sqrt, scaled_epsilon
 
 KINDS = ("LayerNormalization", "RMSNormalization", "UnitNormalization", "GroupNormalization")
 
 _SQUARES = 1e-12
-"""UnitNormalization's least sum of squares."""
+"""UnitNormalization's least sum of squares; the root of 0 has no reciprocal."""
+_NEGLIGIBLE = 2.0**-30
+"""Beside a mean of squares of which the largest is at least 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """The rows of a tensor that a normalization brings to one size.
+
+    Attributes:
+        key: name of the normalization's node, or what all calls of a shared one have in common.
+        tensor: name of the node that gives it.
+        axes: along which a row runs, the batch counted as 0.
+        epsilon: beside the mean of squares: what lies far below its root is not enlarged.
+    """
+
+    key: str
+    tensor: str
+    axes: tuple[int, ...]
+    epsilon: float
 
 
 class LowerNormalization(Pass):
@@ -22,17 +43,29 @@ class LowerNormalization(Pass):
 
     RMSNormalization has c = x, UnitNormalization a sum in place of the mean of squares, and
     GroupNormalization groups of channels. The last part keeps the node's name.
+
+    Where rows differ in size by orders of magnitude, one format for all of them would lose the small ones.
+    There c is scaled row by row by a power of two p that brings its largest magnitude into [1, 2), and
+    epsilon by its square: ``c p / sqrt(mean((c p)**2) + epsilon p**2)`` is the same.
+
+    Args:
+        sizes: sizes of the rows of those normalizations that are to be scaled, by `Rows.key`.
     """
 
     name = "lower-normalization"
+
+    def __init__(self, sizes: Mapping[str, Exponents] | None = None) -> None:
+        self._sizes = dict(sizes or {})
 
     def run(self, graph: Graph) -> PassResult:
         """Lower every normalization of single samples."""
         replacements, events = {}, []
         for node in graph:
             if node.kind in KINDS and node.call is None and _is_possible(node):
-                replacements[node.name] = _parts(node)
-                events.append(self.event(node, "lowered", "means, a table of 1/sqrt(x), products"))
+                sizes = self._sizes.get(node.shared or node.name)
+                replacements[node.name] = _parts(node, sizes)
+                how = "" if sizes is None else ", rows scaled by powers of two"
+                events.append(self.event(node, "lowered", f"means, a table of 1/sqrt(x), products{how}"))
         return self.result(graph, replacements, {}, events)
 
 
@@ -43,16 +76,37 @@ def _is_possible(node: Node) -> bool:
     return node.kind != "GroupNormalization" or len(axes) == 1
 
 
-def _parts(node: Node) -> tuple[Node, ...]:
+def normalized_rows(graph: Graph) -> tuple[Rows, ...]:
+    """What the normalizations of a lowered graph bring to one size."""
+    found = []
+    for node in graph:
+        stem, _, label = node.name.rpartition("/")
+        if node.kind != SCALED or label != "squares":
+            continue
+        (total,) = graph.consumers(node.name)
+        inverse = graph[f"{stem}/inverse"]
+        found.append(
+            Rows(
+                key=(node.shared or node.name).removesuffix("/squares"),
+                tensor=node.inputs[0],
+                axes=positive_axes(total),
+                epsilon=float(inverse.config["activation_params"]["epsilon"]),
+            )
+        )
+    return tuple(found)
+
+
+def _parts(node: Node, sizes: Exponents | None) -> tuple[Node, ...]:
     parts, config, shape = Parts(node), node.config, node.shape
     axes, (source,) = positive_axes(node), node.inputs
     if node.kind == "GroupNormalization":
-        y = _grouped(parts, source)
+        y = _grouped(parts, source, sizes)
     elif node.kind == "UnitNormalization":
-        y = _normalized(parts, source, shape, axes, centered=False, kind=SUM, least=_SQUARES)
+        y = _normalized(parts, source, shape, axes, sizes, centered=False, kind=SUM, least=_SQUARES)
     else:
         centered = node.kind == "LayerNormalization" and not config.get("rms_scaling", False)
-        y = _normalized(parts, source, shape, axes, centered=centered, epsilon=float(config["epsilon"]))
+        epsilon = float(config["epsilon"])
+        y = _normalized(parts, source, shape, axes, sizes, centered=centered, epsilon=epsilon)
     _affine(parts, y, axes)
     return parts.done()
 
@@ -62,20 +116,33 @@ def _normalized(
     x: str,
     shape: tuple[int, ...],
     axes: tuple[int, ...],
+    sizes: Exponents | None,
     *,
     centered: bool,
     kind: str = MEAN,
-    **params: float,
+    epsilon: float = 0.0,
+    least: float = 0.0,
 ) -> str:
     if centered:
         mean = parts.reduced("mean", MEAN, x, shape, axes)
         x = parts.add("centered", "Subtract", (x, mean), shape)
+    offset = None
+    if sizes is not None:
+        largest = parts.reduced("largest", LARGEST, x, shape, axes)
+        if epsilon * 4.0**-sizes.lowest > _NEGLIGIBLE:
+            bounds = sizes._asdict()
+            offset = parts.table("epsilon", scaled_epsilon, largest, epsilon=epsilon, **bounds)
+        x = parts.by_power("sized", x, parts.power("row_power", largest, sizes), shape, sizes)
+        epsilon, least = 0.0, _SQUARES
     squares = parts.scaled("squares", x, x, shape)
     power = parts.reduced("variance" if centered else "power", kind, squares, shape, axes)
-    return parts.scaled("normalized", x, parts.table("inverse", inverse_sqrt, power, **params), shape)
+    if offset is not None:
+        power = parts.add("offset", "Add", (power, offset), parts.shapes[power])
+    inverse = parts.table("inverse", inverse_sqrt, power, epsilon=epsilon, least=least)
+    return parts.scaled("normalized", x, inverse, shape)
 
 
-def _grouped(parts: Parts, x: str) -> str:
+def _grouped(parts: Parts, x: str, sizes: Exponents | None) -> str:
     """Each group of channels over all places; channels elsewhere than behind them are moved there."""
     given, (axis,) = parts.origin.shape, positive_axes(parts.origin)
     order = _behind((axis,), len(given))
@@ -86,7 +153,7 @@ def _grouped(parts: Parts, x: str) -> str:
     shape = (math.prod(space), groups, channels // groups)
     x = parts.reshape("groups", x, shape)
     epsilon = float(parts.origin.config["epsilon"])
-    y = _normalized(parts, x, shape, (1, 3), centered=True, epsilon=epsilon)
+    y = _normalized(parts, x, shape, (1, 3), sizes, centered=True, epsilon=epsilon)
     y = parts.reshape("channels", y, (*space, channels))
     return parts.permute("channels_back", y, (*space, channels), np.argsort(order).tolist())
 

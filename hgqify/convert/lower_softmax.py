@@ -60,14 +60,22 @@ def constant_mask(node: Node) -> tuple[bool, np.ndarray | None]:
     return True, mask
 
 
-def _parts(node: Node, mask: np.ndarray | None) -> tuple[Node, ...]:
-    axes = positive_axes(node)
+def exponentials(parts: Parts, mask: np.ndarray | None) -> str:
+    """The parts up to exp(x - max(x)), 0 where it is masked."""
+    node = parts.origin
     masked = None if mask is None or mask.all() else mask.tolist()
-    parts = Parts(node)
-    x = parts.add("below", BELOW, node.inputs, node.shape, {"axis": list(axes), "mask": masked})
+    axes = list(positive_axes(node))
+    x = parts.add("below", BELOW, node.inputs, node.shape, {"axis": axes, "mask": masked})
     x = parts.table("exp", exp_of_negative, x)
     if masked is not None:
         x = parts.add("masked", MASK, (x,), node.shape, {"mask": masked})
+    return x
+
+
+def _parts(node: Node, mask: np.ndarray | None) -> tuple[Node, ...]:
+    axes = positive_axes(node)
+    parts = Parts(node)
+    x = exponentials(parts, mask)
     total = parts.reduced("sum", SUM, x, node.shape, axes)
     parts.product("product", x, parts.table("reciprocal", reciprocal_from_one, total), node.shape)
     return parts.done()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from hgqify.graph.passes.part_nodes import PartWriter
 from hgqify.quantizers import Place, QType, QuantizerConfig
 
 BELOW, MASK, SUM, MEAN, TABLE = "QBelowMaximum", "QMask", "QSum", "QMean", "QActivation"
-SCALED = "QMultiply"
+SCALED, DIVIDED, BY_POWER, LARGEST = "QMultiply", "QMultiply by 1/x", "QMultiplyPow2", "QLargest"
 """Kinds of parts for which Keras has no layer."""
 
 _FLOAT: Mapping[str, type] = MappingProxyType(
@@ -25,10 +25,23 @@ _FLOAT: Mapping[str, type] = MappingProxyType(
         MEAN: q.QMean,
         TABLE: q.QActivation,
         SCALED: q.QMultiply,
+        DIVIDED: q.QMultiply,
+        BY_POWER: q.QMultiplyPow2,
+        LARGEST: q.QLargest,
     }
 )
+FACTOR_BITS = 12
+"""Of both factors where rows are scaled, at least: one format serves all of them, and their sizes differ by
+orders of magnitude. Together that fills a float32 significand."""
 FULL_RECIPROCAL = 24
 """Bits of the reciprocal in a float mean."""
+
+
+class Exponents(NamedTuple):
+    """Sizes of rows, as floored binary logarithms: those below and above count as these."""
+
+    lowest: int
+    highest: int
 
 
 class Parts(PartWriter):
@@ -57,7 +70,7 @@ class Parts(PartWriter):
         if kind in _FLOAT:
             settings |= {"iq_conf": self._off[Place.DATALANE], "enable_ebops": False}
             rest["source"] = _FLOAT[kind]
-        if kind == SCALED:
+        if kind in (SCALED, DIVIDED, BY_POWER):
             settings["iq_conf"] = [self._off[Place.DATALANE]] * len(inputs)
         if kind == TABLE:
             settings["oq_conf"] = self._off[Place.TABLE]
@@ -83,6 +96,19 @@ class Parts(PartWriter):
     def scaled(self, label: str, x: str, factor: str, shape: tuple[int, ...]) -> str:
         """Element by element times a factor that differs from sample to sample by orders of magnitude."""
         return self.add(label, SCALED, (x, factor), shape)
+
+    def divided(self, label: str, x: str, reciprocal: str, shape: tuple[int, ...]) -> str:
+        """Element by element times a reciprocal between 1/2 and 1."""
+        return self.add(label, DIVIDED, (x, reciprocal), shape)
+
+    def power(self, label: str, source: str, exponents: Exponents) -> str:
+        """The power of two that brings each element of a tensor near 1 (`hgqify.layers.power_scale`)."""
+        return self.table(label, q.power_scale, source, **exponents._asdict())
+
+    def by_power(self, label: str, x: str, power: str, shape: tuple[int, ...], exponents: Exponents) -> str:
+        """Element by element times what `power` gave."""
+        config = {"lowest": -exponents.highest, "highest": -exponents.lowest}
+        return self.add(label, BY_POWER, (x, power), shape, config)
 
 
 def positive_axes(node: Node) -> tuple[int, ...]:

@@ -26,6 +26,7 @@ class Slots:
         input_shape: shape of the first input, without the batch axis.
         from_input: for each input of the layer, whether it comes straight from a model input.
         is_output: whether the layer's output is a model output that needs a quantizer.
+        share: most bits of the exponentials that a layer gives or multiplies, see `late_division.share`.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Slots:
     input_shape: tuple[int, ...]
     from_input: tuple[bool, ...]
     is_output: bool
+    share: int | None = None
 
     @property
     def common(self) -> dict[str, Any]:
@@ -68,6 +70,14 @@ class Slots:
         if bits is None:
             bits = self.target.input_bits if self.from_input[index] else self.target.merge_bits
         return self._data(bits, self.target.overflow.mode, -1)
+
+    def row_operand(self, bits: int) -> QuantizerConfig:
+        """A factor whose rows have been, or are being, brought to one size.
+
+        What lies beyond saturates always: no interval can tell that rows are of one size, and the integer
+        bits of a proof would leave nothing of them.
+        """
+        return self._data(bits, Overflow.SAT, -1)
 
     def table_index(self, bits: int | None = None) -> QuantizerConfig:
         """The input of a lookup table: one format, and its ends stand for all that lies beyond.

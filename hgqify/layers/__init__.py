@@ -10,7 +10,8 @@ Elementwise: Quantize, QActivation, QAdd, QSubtract, QMultiply, QMaximum, QMinim
 Products of two tensors: QEinsum
 Pooling: QMaxPooling1D/2D/3D, QGlobalMaxPooling1D/2D/3D, QAveragePooling1D/2D/3D,
     QGlobalAveragePooling1D/2D/3D
-Over any axes: QSum, QMean, QBelowMaximum; constant masks: QMask
+Over any axes: QSum, QMean, QBelowMaximum, QLargest; constant masks: QMask
+Rows scaled by powers of two: QMultiplyPow2
 Means by a shift: QMeanPow2, QAveragePow2
 Made of several layers, as functions of tensors: softmax, multi_head_attention, linformer_attention,
     simple_rnn, gru
@@ -50,7 +51,9 @@ from hgqify.layers.functions import (
     bin_index,
     exp_of_negative,
     inverse_sqrt,
+    power_scale,
     reciprocal_from_one,
+    scaled_epsilon,
     scaled_exp,
     shifted_reciprocal,
 )
@@ -89,6 +92,7 @@ from hgqify.layers.quantize import Quantize
 from hgqify.layers.reciprocal import reciprocal, reciprocal_values
 from hgqify.layers.recurrent import gru, simple_rnn
 from hgqify.layers.reductions import QBelowMaximum, QMean, QReduction, QSum
+from hgqify.layers.row_scale import QLargest, QMultiplyPow2
 from hgqify.layers.scope import LayerConfig, LayerConfigScope
 from hgqify.layers.softmax import softmax
 from hgqify.layers.windows import window_counts, window_padding
@@ -137,6 +141,7 @@ __all__ = [
     "QGlobalMaxPooling1D",
     "QGlobalMaxPooling2D",
     "QGlobalMaxPooling3D",
+    "QLargest",
     "QLayer",
     "QLinear",
     "QMask",
@@ -152,6 +157,7 @@ __all__ = [
     "QMerge",
     "QMinimum",
     "QMultiply",
+    "QMultiplyPow2",
     "QReduction",
     "QSubtract",
     "QSum",
@@ -166,11 +172,13 @@ __all__ = [
     "inverse_sqrt",
     "linformer_attention",
     "multi_head_attention",
+    "power_scale",
     "quantized_layers",
     "reciprocal",
     "reciprocal_from_one",
     "reciprocal_values",
     "refresh",
+    "scaled_epsilon",
     "scaled_exp",
     "shifted_reciprocal",
     "simple_rnn",

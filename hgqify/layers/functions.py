@@ -8,6 +8,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from hgqify.quantizers import exponent, pow2
+
 
 @keras.saving.register_keras_serializable("hgqify")
 def exp_of_negative(x: Any) -> Any:
@@ -46,3 +48,20 @@ def bin_index(x: Any, boundaries: Sequence[float] = ()) -> Any:
     """How many of the ascending ``boundaries`` are at most x: the number of its bin."""
     index = ops.digitize(x, ops.convert_to_tensor(list(boundaries), dtype="float32"))
     return ops.cast(index, "float32")
+
+
+@keras.saving.register_keras_serializable("hgqify")
+def power_scale(x: Any, lowest: int = 0, highest: int = 0) -> Any:
+    """``2**-e`` that brings ``x * 2**-e`` nearest to [1, 2), e an integer from ``lowest`` to ``highest``.
+
+    It has no gradient: what is scaled by it is divided by as much later on.
+    """
+    held: Any = ops.clip(ops.stop_gradient(x), 2.0**lowest, 2.0**highest)
+    return pow2(1 - exponent(held), keras.backend.standardize_dtype(held.dtype))
+
+
+@keras.saving.register_keras_serializable("hgqify")
+def scaled_epsilon(x: Any, epsilon: float = 0.0, lowest: int = 0, highest: int = 0) -> Any:
+    """``epsilon * power_scale(x)**2``: what an epsilon becomes beside squares that were scaled."""
+    scale = power_scale(x, lowest, highest)
+    return epsilon * scale * scale

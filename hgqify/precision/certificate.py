@@ -22,6 +22,7 @@ from hgqify.precision.forward_linear import dot_bounds, dot_steps, product_of
 from hgqify.precision.forward_matmul import product_bounds, product_steps
 from hgqify.precision.info import NO_STEP, constant_step, live_step
 from hgqify.precision.kernels import pad_space, windows
+from hgqify.precision.powers import holds_powers_only
 from hgqify.precision.program import Node, Program, TensorInfo
 from hgqify.precision.remedies import remedy
 
@@ -150,6 +151,8 @@ def _verdict(program: Program, node: Node, significand: int) -> Entry:
     work = _of_tensor(node.info)
     if rule is not None:
         work = work.or_more(rule(node.op, infos))
+    if isinstance(node.op, ops.Multiply):
+        work = _product(program, node, work)
     if isinstance(node.op, ops.Add):
         work = work.or_more(_sum_of_terms(program, node))
     least, most = _EXPONENTS[significand]
@@ -165,6 +168,16 @@ def _verdict(program: Program, node: Node, significand: int) -> Entry:
         missing_bits=max(missing, 0),
         remedy="" if missing <= 0 else remedy(program, node, missing, in_range=in_range),
     )
+
+
+def _product(program: Program, node: Node, work: _Work) -> _Work:
+    """A power of two moves the other factor, whose bits are all that the float needs."""
+    bits = work.bits
+    for name, other in (node.inputs, node.inputs[::-1]):
+        info = program.by_name[name].info
+        if info is not None and holds_powers_only(program, other):
+            bits = min(bits, _of_tensor(info).bits)
+    return work._replace(bits=bits)
 
 
 def _terms(program: Program, node: Node) -> list[TensorInfo]:

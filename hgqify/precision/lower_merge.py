@@ -19,7 +19,9 @@ def register(registry: Registry) -> None:
     registry.register(layers.QMaximum, keras.layers.Maximum)(_merged(Maximum, balanced=True))
     registry.register(layers.QMinimum, keras.layers.Minimum)(_merged(Minimum, balanced=True))
     # From left to right, as EBOPs of products are counted.
-    registry.register(layers.QMultiply, keras.layers.Multiply)(_merged(Multiply, balanced=False))
+    registry.register(layers.QMultiply, layers.QMultiplyPow2, keras.layers.Multiply)(
+        _merged(Multiply, balanced=False)
+    )
     registry.register(layers.QSubtract, keras.layers.Subtract)(_merged(Subtract, balanced=False))
     registry.register(layers.QAverage, layers.QAveragePow2)(average)
     registry.register(keras.layers.Concatenate)(concatenate)

@@ -10,7 +10,17 @@ from hgqify import layers
 from hgqify.errors import PrecisionError
 from hgqify.precision.constants import exact_constant
 from hgqify.precision.lowering import LayerLowering, Registry
-from hgqify.precision.ops import Add, Constant, MaxPool, Reshape, ScaleShift, Subtract, SumPool, Transpose
+from hgqify.precision.ops import (
+    Add,
+    Constant,
+    LeakyRelu,
+    MaxPool,
+    Reshape,
+    ScaleShift,
+    Subtract,
+    SumPool,
+    Transpose,
+)
 
 
 def register(registry: Registry) -> None:
@@ -18,6 +28,7 @@ def register(registry: Registry) -> None:
     registry.register(layers.QSum)(total)
     registry.register(layers.QMean, layers.QMeanPow2)(mean)
     registry.register(layers.QBelowMaximum)(below_maximum)
+    registry.register(layers.QLargest)(largest)
     registry.register(layers.QMask)(masked)
 
 
@@ -76,6 +87,14 @@ def below_maximum(call: LayerLowering) -> str:
     if mask is not None:
         y = call.add(ScaleShift(scale=_keep(mask), shift=None), y, shape=call.shape)
     return call.quantize(y, call.layer.oq, "oq")
+
+
+def largest(call: LayerLowering) -> str:
+    """``QLargest``: magnitudes, then their maximum."""
+    (x,) = call.quantized_inputs()
+    slope = Constant(codes=np.asarray(-1, np.int64), frac=0)
+    x = call.add(LeakyRelu(slope=slope), x, shape=call.shape_of(x), role="magnitude")
+    return call.quantize(_reduce(call, MaxPool, x), call.layer.oq, "oq")
 
 
 def masked(call: LayerLowering) -> str:

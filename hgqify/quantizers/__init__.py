@@ -9,11 +9,12 @@ Settings
 Helpers
     straight_through (one value, another's gradient), ste_round (rounding with the gradient of the
     identity), check_names (refuses unknown options),
-    int_bits and rounds_negative (NumPy: integer bits and sign a range needs), pow2 (exact 2.0**n)
+    int_bits and rounds_negative (NumPy: integer bits and sign a range needs), pow2 (exact 2.0**n),
+    exponent (e with 2**(e-1) <= |x| < 2**e)
 """
 
 from hgqify.quantizers.config import EXPONENT_LIMIT, MAX_BITS, QuantizerConfig, resolve
-from hgqify.quantizers.float_bits import pow2
+from hgqify.quantizers.float_bits import exponent, pow2
 from hgqify.quantizers.kernel import ste_round, straight_through
 from hgqify.quantizers.kinds import Place, QType, check_names
 from hgqify.quantizers.quantizer import Quantizer
@@ -35,6 +36,7 @@ __all__ = [
     "QuantizerConfigScope",
     "QuantizerState",
     "check_names",
+    "exponent",
     "int_bits",
     "pow2",
     "range_tracing",

@@ -140,6 +140,13 @@ def attention() -> keras.Model:
     return keras.Model(x, _dense(layers.Flatten(name="f")(y), "b", 3))
 
 
+def long_attention() -> keras.Model:
+    """Over so many places that the division stands behind the product, with float layers on both sides."""
+    x = keras.Input((18, 3), name="x")
+    y = layers.MultiHeadAttention(1, 2, name="mha")(Wave(name="wave")(x), x)
+    return keras.Model(x, Wave(name="wave_2")(_dense(layers.LayerNormalization(name="n")(y), "b", 2)))
+
+
 def operation() -> keras.Model:
     x = keras.Input((4,), name="x")
     return keras.Model(x, _dense(ops.cumsum(_dense(x, "a"), axis=1), "b", 3))
@@ -166,8 +173,8 @@ MODELS: dict[str, Callable[[], keras.Model]] = {
     make.__name__: make
     for make in (
         middle, in_a_row, in_a_row_with_moves, branch, two_branches, read_within_and_without,
-        start, start_beside_exact, end, several_outputs, shared, attention, operation, integers, recurrent,
-        truth,
+        start, start_beside_exact, end, several_outputs, shared, attention, long_attention, operation,
+        integers, recurrent, truth,
     )
 }  # fmt: skip
 

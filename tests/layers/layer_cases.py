@@ -143,6 +143,13 @@ MERGES = [
         ebops=lambda layer, a, b: int(np.sum(a * b)),
     ),
     Case(
+        name="multiply-pow2",
+        make=lambda: L.QMultiplyPow2(lowest=-2, highest=3),
+        shapes=[(2, 4), (2, 1)],
+        oracle=lambda layer, a, b: a * b,
+        ebops=lambda layer, a, b: int(np.sum(a * b)),
+    ),
+    Case(
         name="multiply-three",
         trains=False,
         make=lambda: L.QMultiply(),

@@ -96,6 +96,12 @@ REDUCTIONS = [
         oracle=below(3, mask=HOLES),
     ),
     Case(
+        name="largest",
+        make=lambda: L.QLargest(axis=[1, -1]),
+        shapes=[(3, 2, 4)],
+        oracle=lambda layer, x: np.abs(x).max(axis=(1, 3), keepdims=True),
+    ),
+    Case(
         name="mask",
         trains=False,
         make=lambda: L.QMask(mask=HOLES),

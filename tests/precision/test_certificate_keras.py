@@ -9,7 +9,7 @@ from autodiff import BACKEND
 from float_edges import KINDS, data, extremes, weights
 
 from hgqify.calling import predict
-from hgqify.layers import QActivation, QDense, refresh
+from hgqify.layers import QActivation, QDense, QMultiplyPow2, Quantize, power_scale, refresh
 from hgqify.precision import FLOAT64_BITS, certify, lower
 from hgqify.quantizers import QuantizerConfig
 from hgqify.reference import run
@@ -137,3 +137,25 @@ def test_a_fine_bias_is_named():
     layer.kernel.assign(np.random.default_rng(0).uniform(-1, 1, (30, 2)))
     (entry,) = certify(lower(model)).open
     assert "bias" in entry.remedy
+
+
+@pytest.mark.parametrize(("function", "proved"), [("power", True), ("sigmoid", False)])
+def test_a_power_of_two_moves_all_bits_that_a_float_has(function, proved):
+    """24 bits times a table of 8 octaves: exact where its entries are powers of two, and only there."""
+    fine = {"overflow_mode": "SAT", "i0": 3, "f0": 20}
+    x, m = keras.Input((4,)), keras.Input((4,))
+    table = QActivation(
+        power_scale if function == "power" else "sigmoid",
+        activation_params={"lowest": -3, "highest": 4} if function == "power" else {},
+        iq_conf={"overflow_mode": "SAT", "k0": 0, "i0": 5, "f0": 3},
+        oq_conf={"i0": 4, "b0": 10},
+    )
+    product = QMultiplyPow2(lowest=-6, highest=3, iq_conf=[fine, {}])
+    model = keras.Model([x, m], product([Quantize(iq_conf=fine)(x), table(m)]))
+    refresh(model)
+    program = lower(model)
+    assert certify(program).proved is proved
+    rng = np.random.default_rng(0)
+    data = [rng.uniform(-8, 8, (400, 4)).astype(np.float32), rng.uniform(0, 40, (400, 4)).astype(np.float32)]
+    same = np.array_equal(predict(model, data)[0], run(program, data).values[0])
+    assert same is proved
