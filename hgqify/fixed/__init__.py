@@ -7,14 +7,14 @@ Values and codes
 Ranges
     MAX_BITS, code_bounds, Interval, minimal_format, minimal_bits
 Bits of codes
-    bit_length, trailing_zeros, span
+    bit_length, trailing_zeros, span, operand_bits
 """
 
 from hgqify.fixed.bits import bit_length, minimal_bits, minimal_format, span, trailing_zeros
 from hgqify.fixed.bounds import MAX_BITS, code_bounds
 from hgqify.fixed.format import Format
 from hgqify.fixed.interval import Interval
-from hgqify.fixed.minifloat import Minifloat
+from hgqify.fixed.minifloat import Minifloat, operand_bits
 from hgqify.fixed.modes import Overflow, Rounding, as_overflow, as_rounding, deployed, stochastic
 from hgqify.fixed.quantize import align, beyond, overflows, quantize, requantize, to_codes, to_values
 
@@ -34,6 +34,7 @@ __all__ = [
     "deployed",
     "minimal_bits",
     "minimal_format",
+    "operand_bits",
     "overflows",
     "quantize",
     "requantize",

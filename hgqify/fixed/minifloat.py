@@ -42,6 +42,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hgqify.errors import PrecisionError
+from hgqify.fixed.bits import bit_length
 from hgqify.fixed.format import Format
 from hgqify.fixed.modes import Overflow, Rounding
 from hgqify.fixed.quantize import own_fracs, to_codes, to_values
@@ -163,6 +164,21 @@ class Minifloat:
     def __str__(self) -> str:
         offset = f"{self.e0:+d}" if self.e0 else ""
         return f"e{self.e}m{self.m}{offset}"
+
+
+def operand_bits(
+    k: npt.ArrayLike, i: npt.ArrayLike, f: npt.ArrayLike, digits: npt.ArrayLike | None = None
+) -> npt.NDArray[np.int64]:
+    """Bits with which numbers of a format count in EBOPs.
+
+    max(i + f, 0) of fixed point, its sign excluded (HGQ, arXiv 2405.00645); all k + e + m bits that a
+    minifloat is stored in, as HGQ2 counts it: digits = m + 1, and i + f = m + 2^e - 1. 0 for the constant 0.
+    """
+    b = np.asarray(i, np.int64) + np.asarray(f, np.int64)
+    if digits is None:
+        return np.maximum(b, 0)
+    m = np.asarray(digits, np.int64) - 1
+    return np.where(m >= 0, np.asarray(k, np.int64) + bit_length(np.maximum(b - m, 0)) + m, 0)
 
 
 def _ieee(e: int, m: int) -> Minifloat:
