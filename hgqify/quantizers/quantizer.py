@@ -266,6 +266,8 @@ class Quantizer(keras.layers.Layer):
         elif self.is_minifloat:
             k = as_integers(self.k)
             i, f, digits = minifloats.known_widths(minifloats.known_parts(self.config, self._parts))
+            # Without digits there is no range either: the constant 0 by its format, as everywhere.
+            k, i = np.where(digits > 0, k, 0), np.where(digits > 0, i, -f)
         else:
             k, i, f = (as_integers(part) for part in known_widths(self.config, self.k, self.i, self._width))
         if not self.config.place.is_constant:
