@@ -271,7 +271,7 @@ def live_frac(state: QuantizerState) -> np.ndarray:
 
 
 def bound(state: QuantizerState) -> np.ndarray:
-    """Largest magnitude a format holds: 2**i if signed, 2**i - 2**-f if not, 0 without bits."""
+    """What no magnitude of a format exceeds: 2**i if signed, 2**i - 2**-f if not, 0 without bits."""
     live = state.k + state.i + state.f > 0
     top = np.ldexp(1.0, state.i) - np.where(state.k > 0, 0.0, np.ldexp(1.0, -state.f))
     return np.where(live, top, 0.0)
