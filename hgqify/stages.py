@@ -46,7 +46,7 @@ from hgqify.finetune import (
     finetune,
 )
 from hgqify.keywords import PROJECT, split_settings
-from hgqify.layers import copied
+from hgqify.layers import copied, quantized_layers
 from hgqify.opening import open_for
 from hgqify.overflow_choice import choose_overflow
 from hgqify.precision import lower
@@ -125,6 +125,12 @@ def calibrated(
         project = with_rules(project, conversion)
         if under_budget:
             _refuse_under_budget(conversion, calibration_settings)
+        if calibration_settings.equalize and (minifloats := _minifloats(conversion.model)):
+            raise RuleError(
+                "equalize scales channels by powers of two, which minifloats have in their exponents",
+                where=minifloats[0],
+                remedy="leave equalize out, or use q_type='kif'",
+            )
     settle_all = functools.partial(settle, proved=conversion.proved)
     source_model = graph.with_inputs(source_model)
     source = open_for(source_model, calib, labels=labels, key=key, allow_pickle=allow_pickle)
@@ -296,12 +302,27 @@ def _refuse_under_budget(conversion: Conversion, settings: CalibrateSettings) ->
             "correct_bias has nothing to do under a budget: weights and biases are refit together there",
             remedy="leave correct_bias out",
         )
+    if minifloats := _minifloats(conversion.model):
+        raise RuleError(
+            "a budget is met by fixed-point widths, and minifloats have none to give",
+            where=minifloats[0],
+            remedy="give minifloats their bits (weight_bits, activation_bits), or use q_type='kif'",
+        )
     if conversion.auto:
         raise RuleError(
             "overflow='AUTO' may add integer bits, which a budget does not know of yet",
             where=min(conversion.auto),
             remedy="let activations saturate (overflow='SAT') under a budget",
         )
+
+
+def _minifloats(model: keras.Model) -> list[str]:
+    """Names of the layers that multiply minifloats."""
+    return [
+        layer.name
+        for layer in quantized_layers(model)
+        if any(q is not None and q.is_minifloat for q in (*layer.iqs, layer.kq))
+    ]
 
 
 def _with_io_type(settings: ConvertSettings, read: graph.Graph, io_type: str) -> ConvertSettings:

@@ -13,6 +13,7 @@ from hgqify.calibrate.placement import (
     ceil_log2,
     place_activation,
     place_bias,
+    place_minifloat,
     place_weight,
 )
 from hgqify.calibrate.ranges import Range
@@ -67,7 +68,11 @@ def apply_range(quantizer: Quantizer, observed: Range, *, margin: int | None) ->
         return
     state = quantizer.state()
     shared = observed.reduce(state.f.shape)
-    check_magnitude(np.maximum(-shared.low, shared.high), quantizer.path, "an activation")
+    magnitude = np.maximum(-shared.low, shared.high)
+    check_magnitude(magnitude, quantizer.path, "an activation")
+    if quantizer.is_minifloat:
+        apply_minifloat(quantizer, magnitude)
+        return
     wraps = margin is not None and not state.overflow.saturates
     bits = place_activation(
         shared.low,
@@ -78,6 +83,20 @@ def apply_range(quantizer: Quantizer, observed: Range, *, margin: int | None) ->
         frac=shared.frac,
     )
     quantizer.set_state(*bits)
+
+
+def apply_minifloat(quantizer: Quantizer, magnitude: np.ndarray) -> None:
+    """Set a minifloat's offset from the largest magnitudes it sees; its bits stay.
+
+    Args:
+        quantizer: on data or of a weight.
+        magnitude: of the shape of the widths, with or without a batch axis.
+    """
+    m, e, _ = quantizer.minifloat()
+    magnitude = np.reshape(magnitude, m.shape)
+    # A format that was switched off comes back with the widest of its tensor.
+    m, e0 = place_minifloat(magnitude, np.where(m < 0, np.max(m, initial=0), m), e)
+    quantizer.set_minifloat(m=m, e0=e0)
 
 
 def apply_table(layer: QActivation, observed: Range) -> None:
@@ -154,6 +173,10 @@ def apply_weights(layer: QLayer) -> None:
     axes = tuple(
         n for n, (a, b) in enumerate(zip(quantizer.width_shape, weight.shape, strict=True)) if a != b
     )
+    if quantizer.is_minifloat:
+        apply_minifloat(quantizer, np.max(np.abs(weight), axis=axes, keepdims=True))
+        apply_bias(layer)
+        return
     width = total_width(quantizer.state(weight))
     placed = place_weight(weight, axes, width)
     if not axes and weight.ndim > 1:

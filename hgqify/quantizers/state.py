@@ -31,3 +31,8 @@ class QuantizerState:
     def operand_bits(self) -> npt.NDArray[np.int64]:
         """Bits with which an operand counts in EBOPs: max(i + f, 0), or all k + e + m of a minifloat."""
         return operand_bits(self.k, self.i, self.f, self.digits)
+
+    @property
+    def width(self) -> npt.NDArray[np.int64]:
+        """Bits a number is stored in, sign included: max(k + i + f, 0), or k + e + m of a minifloat."""
+        return np.maximum(self.k + self.i + self.f, 0) if self.digits is None else self.operand_bits
