@@ -29,6 +29,7 @@ from hgqify.convert import (
     Conversion,
     ConvertSettings,
     Granularity,
+    Operands,
     Rule,
 )
 from hgqify.convert import convert as make_quantized
@@ -46,7 +47,7 @@ from hgqify.finetune import (
     finetune,
 )
 from hgqify.keywords import PROJECT, split_settings
-from hgqify.layers import copied, quantized_layers
+from hgqify.layers import copied
 from hgqify.opening import open_for
 from hgqify.overflow_choice import choose_overflow
 from hgqify.precision import lower
@@ -95,6 +96,9 @@ def calibrated(
         settings.setdefault("weight_granularity", Granularity.ELEMENT)
     settings["bits"] = bits
     conversion_settings, calibration_settings, training = split_settings(settings, finetune_steps, seed)
+    _refuse_minifloats(
+        conversion_settings, rules, equalize=calibration_settings.equalize, under_budget=under_budget
+    )
     if io_type != AUTO:
         ProjectOptions(backend=backend, io_type=io_type, **options)  # what is wrong is said before any work
     check_building(rules)
@@ -125,12 +129,6 @@ def calibrated(
         project = with_rules(project, conversion)
         if under_budget:
             _refuse_under_budget(conversion, calibration_settings)
-        if calibration_settings.equalize and (minifloats := _minifloats(conversion.model)):
-            raise RuleError(
-                "equalize scales channels by powers of two, which minifloats have in their exponents",
-                where=minifloats[0],
-                remedy="leave equalize out, or use q_type='kif'",
-            )
     settle_all = functools.partial(settle, proved=conversion.proved)
     source_model = graph.with_inputs(source_model)
     source = open_for(source_model, calib, labels=labels, key=key, allow_pickle=allow_pickle)
@@ -302,12 +300,6 @@ def _refuse_under_budget(conversion: Conversion, settings: CalibrateSettings) ->
             "correct_bias has nothing to do under a budget: weights and biases are refit together there",
             remedy="leave correct_bias out",
         )
-    if minifloats := _minifloats(conversion.model):
-        raise RuleError(
-            "a budget is met by fixed-point widths, and minifloats have none to give",
-            where=minifloats[0],
-            remedy="give minifloats their bits (weight_bits, activation_bits), or use q_type='kif'",
-        )
     if conversion.auto:
         raise RuleError(
             "overflow='AUTO' may add integer bits, which a budget does not know of yet",
@@ -316,13 +308,28 @@ def _refuse_under_budget(conversion: Conversion, settings: CalibrateSettings) ->
         )
 
 
-def _minifloats(model: keras.Model) -> list[str]:
-    """Names of the layers that multiply minifloats."""
-    return [
-        layer.name
-        for layer in quantized_layers(model)
-        if any(q is not None and q.is_minifloat for q in (*layer.iqs, layer.kq))
-    ]
+def _refuse_minifloats(
+    settings: ConvertSettings, rules: Sequence[Rule], *, equalize: bool, under_budget: bool
+) -> None:
+    """Refuse, before any work, what is done to fixed point only.
+
+    Raises:
+        RuleError: minifloats under a budget, or equalized.
+    """
+    if Operands.FLOAT not in (settings.q_type, *(rule.q_type for rule in rules)):
+        return
+    if under_budget:
+        raise RuleError(
+            "a budget is met by widths of fixed point, and minifloats have none to give",
+            received="q_type='float' under a budget",
+            remedy="give them their bits (weight_bits, activation_bits) and no budget, or use q_type='kif'",
+        )
+    if equalize:
+        raise RuleError(
+            "equalize scales channels by powers of two, which minifloats have in their exponents",
+            received="q_type='float' with equalize",
+            remedy="leave equalize out, or use q_type='kif'",
+        )
 
 
 def _with_io_type(settings: ConvertSettings, read: graph.Graph, io_type: str) -> ConvertSettings:
