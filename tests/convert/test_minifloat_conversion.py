@@ -143,20 +143,8 @@ def test_the_command_line(network, calib, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     network.save("m.keras")
     np.save("x.npy", calib)
-    options = [
-        "m.keras",
-        "--calib",
-        "x.npy",
-        "--q-type",
-        "float",
-        "--bits",
-        "6",
-        "--finetune-steps",
-        "0",
-        "--check-samples",
-        "20",
-    ]
-    done = CliRunner().invoke(main, options)
+    options = "m.keras --calib x.npy --q-type float --bits 6 --finetune-steps 0 --check-samples 20"
+    done = CliRunner().invoke(main, options.split())
     assert done.exit_code == 0, done.output
     assert "no project was written: hls4ml has no type for minifloats" in done.output
     assert "every code is equal" in done.output
