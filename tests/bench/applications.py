@@ -157,6 +157,9 @@ def randomize(model: keras.Model, seed: int = 0) -> None:
         else:
             value = rng.normal(size=shape) * 0.1
         variable.assign(value.astype(np.float32))
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()
 
 
 def build(name: str, side: int) -> keras.Model:
