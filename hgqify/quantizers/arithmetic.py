@@ -95,7 +95,7 @@ def _quantize_digits(
     # No digits round to 0, rather than saturate at 0: the gradient of the digits is then the error.
     rounded = ops.where(digits > 0, rounded, 0.0)
     top = pow2_like(i, x) - pow2_like(i - ops.maximum(digits, 0.0), x)
-    return Quantized(ops.clip(rounded, 0.0 - k * top, top), rounded)
+    return Quantized(ops.clip(rounded, ops.where(k > 0, 0.0 - top, 0.0), top), rounded)
 
 
 def _own_frac(x: Any, i: Any, f: Any, digits: Any) -> Any:

@@ -34,6 +34,8 @@ def model() -> keras.Model:
         rows = q.QEmbedding(9, 4, oq_conf={"overflow_mode": "SAT"}, name="words_to_rows")(words)
         x = keras.layers.Concatenate(name="joined")([x, keras.layers.Flatten(name="flat_words")(rows)])
         x = q.QDense(12, kq_conf={"q_type": "kif", "f0": 5}, activation="relu6", name="hidden")(x)
+        mini = {"q_type": "float", "m0": 2, "e0": 2}
+        x = q.QDense(8, iq_conf={**mini, "e00": 2}, kq_conf=mini, activation="relu", name="minifloats")(x)
         built = keras.Model([image, words], q.QDense(5, name="scores_out")(x), name="hand_built")
     rng = np.random.default_rng(0)
     for layer in q.quantized_layers(built):

@@ -108,7 +108,7 @@ def test_constraints_and_regularizers_of_the_parts():
             np.testing.assert_array_equal(numpy(variable.constraint(variable * 0 + value)), bound)
     quantizer.m.assign(quantizer.m * 0 + 2)
     quantizer.e.assign(quantizer.e * 0 + 4)
-    assert float(sum(quantizer.losses)) == (0.5 * 2 + 0.25 * 4) * 12
+    assert float(numpy(sum(quantizer.losses))) == (0.5 * 2 + 0.25 * 4) * 12
 
 
 @pytest.mark.parametrize("trainable", [("m",), ("e", "e0"), False])
