@@ -28,9 +28,9 @@ def network():
     keras.utils.set_random_seed(0)
     with scoped(m0=3, e0=4):
         x = inputs = keras.Input((6, 6, 2))
-        x = layers.QConv2D(3, 3, activation="relu", kernel_initializer="he_normal")(x)
+        x = layers.QConv2D(3, 3, activation="relu", kernel_initializer="he_normal", name="conv")(x)
         x = keras.layers.MaxPooling2D()(x)
-        x = layers.QAdd()([x, x])
+        x = layers.QAdd(name="sum")([x, x])
         x = keras.layers.Flatten()(x)
         model = keras.Model(inputs, layers.QDense(4, oq_conf=OUT, name="head")(x))
     rng = np.random.default_rng(0)
@@ -59,7 +59,7 @@ def inputs_of(samples=100):
 
 def test_float64_is_proved_and_equal_where_float32_is_not(network):
     program = lower(network)
-    assert program.minifloats == ("q_conv2d", "q_add", "head")
+    assert program.minifloats == ("conv", "sum", "head")
     assert not certify(program).proved
     assert certify(program, FLOAT64_BITS).proved
     x = inputs_of()
@@ -122,7 +122,7 @@ def test_wide_exponents_round_in_float32_and_the_certificate_says_so():
 
 
 def test_minifloat_data_is_refused_by_export_and_minifloat_weights_are_not(network):
-    with pytest.raises(ExportError, match=r"no type for minifloats.*q_conv2d, q_add, head.*q_type='kif'"):
+    with pytest.raises(ExportError, match=r"no type for minifloats.*conv, sum, head.*q_type='kif'"):
         refuse_unprintable(lower(network), ProjectOptions())
     with QuantizerConfigScope(default_q_type="float", place="weight"):
         layer = layers.QDense(3, iq_conf=QuantizerConfig("kif", overflow_mode="SAT"), oq_conf=OUT)
