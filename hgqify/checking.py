@@ -20,6 +20,7 @@ from hgqify.errors import DataError, ExportError, RuleError
 from hgqify.export import (
     CheckReport,
     Limit,
+    ProjectOptions,
     compare,
     compare_programs,
     compare_weights,
@@ -27,11 +28,12 @@ from hgqify.export import (
     compiler,
     compiler_version,
     random_batches,
+    refuse_unprintable,
 )
 from hgqify.metric import measure_metric
 from hgqify.opening import open_for
 from hgqify.part_checks import ExportedPart, PartChecks
-from hgqify.precision import Program, from_npz, lower, total_ebops
+from hgqify.precision import Program, certify, from_npz, lower, total_ebops
 from hgqify.progress import Event, Progress, TextProgress
 from hgqify.reference import Interpreter, overflow_statement
 from hgqify.result import MODEL_FILE, PART_FILE, PROGRAM_FILE, PROJECT_FOLDER
@@ -70,7 +72,7 @@ def check(
     key: str | Sequence[str] | None = None,
     allow_pickle: bool = False,
     csim: bool | None = None,
-    float64: bool = False,
+    float64: bool | None = None,
     seed: int = 0,
     safe_mode: bool = True,
     custom_objects: Mapping[str, Any] | None = None,
@@ -97,7 +99,8 @@ def check(
             determination (see `hgqify.metric`), that the integers may have on the data; at most 1.
         key, allow_pickle: as for `convert`.
         csim: run C simulation; None: if there is a C++ compiler.
-        float64: run Keras in float64, which is exact where float32 has too few bits (see `hgqify.certify`).
+        float64: run Keras in float64, which is exact where float32 has too few bits (see `hgqify.certify`);
+            None: where sums of minifloats are not proved in float32.
         seed: of the random inputs.
         safe_mode: refuse models that carry Python code (a Lambda that was kept in float).
         custom_objects: classes of kept layers that are not registered with Keras, by name.
@@ -145,6 +148,10 @@ def check(
     comparisons = [
         compare_programs(program, lower(model), what=f"integers of {MODEL_FILE}", against=PROGRAM_FILE)
     ]
+    if float64 is None:
+        float64 = bool(program.minifloats) and not certify(program).proved
+        if float64:
+            notes.append("Keras computed in float64: sums of these minifloats are too wide for float32")
     part = None
     if (folder / PART_FILE).is_file():
         part = ExportedPart(folder / PART_FILE, program)
@@ -157,6 +164,9 @@ def check(
         if csim is None and compiler() is None:
             skipped["C simulation"] = "C simulation was not run: no C++ compiler (g++) was found"
             notes.append(f"{skipped['C simulation']}. Install g++, or say --no-csim (csim=False)")
+        elif csim is None and program.minifloats:
+            skipped["C simulation"] = "C simulation was not run: hls4ml has no type for minifloats"
+            notes.append(skipped["C simulation"])
         elif csim is None and program.kept and not has_project:
             skipped["C simulation"] = "C simulation was not run: no part of the model was exported"
             notes.append(
@@ -164,6 +174,8 @@ def check(
                 "--no-csim (csim=False)"
             )
         elif csim is not False:
+            if program.minifloats:
+                refuse_unprintable(program, ProjectOptions())
             show(Event(stage="compile C simulation", done=0, total=1, unit="projects"))
             simulation = stack.enter_context(compile_project(folder / PROJECT_FOLDER))
             show(Event(stage="compile C simulation", done=1, total=1, unit="projects"))

@@ -205,12 +205,11 @@ def _input_shapes(layer: QLayer) -> list[tuple[int, ...]]:
 
 
 def _widths(state: QuantizerState, shape: tuple[int, ...]) -> np.ndarray:
-    """k + i + f of every element; of every format, where the shape is not that of the elements."""
-    total = np.maximum(state.k + state.i + state.f, 0)
+    """Width of every element; of every format, where the shape is not that of the elements."""
     try:
-        return np.broadcast_to(total, shape)
+        return np.broadcast_to(state.width, shape)
     except ValueError:
-        return total
+        return state.width
 
 
 def _ends(counts: Sequence[tuple[int, int]]) -> tuple[int, int] | None:

@@ -138,7 +138,8 @@ class Result:
         All into one folder. config.toml holds the settings in effect: with it `hgqify.convert` and the
         command line make the same result again. The report tells the options the project was written with,
         and the notes. Of a model with layers that stay in float there is no project, or with
-        ``extent='largest'`` that of a part (and its integers in part.npz).
+        ``extent='largest'`` that of a part (and its integers in part.npz). Of one with minifloats
+        (``q_type='float'``) there is none.
 
         Args:
             directory: folder to be written; whole or not at all.
@@ -154,9 +155,15 @@ class Result:
         """
         chosen = project_options(self.project, options)
         with atomic_directory(directory, force=force, marker=REPORT_FILE) as folder:
-            if self.program.kept and as_extent(extent) is Extent.WHOLE:
+            notes: tuple[str, ...]
+            if self.program.minifloats:
+                notes = (
+                    "no project was written: hls4ml has no type for minifloats "
+                    f"({', '.join(self.program.minifloats)})",
+                )
+            elif self.program.kept and as_extent(extent) is Extent.WHOLE:
                 kept = ", ".join(map(str, self.program.kept))
-                notes: tuple[str, ...] = (
+                notes = (
                     f"no project was written: {kept} stay(s) in float; extent='largest' (--export-part "
                     "largest) writes the largest part without",
                 )

@@ -60,6 +60,8 @@ _TEXTS: Mapping[str, str] = {
     "max_drop": "In place of target_ebops: the fewest EBOPs that lose at most so many percentage points.",
     "budgets": "In place of target_ebops: several, from one calibration; the best point is taken.",
     "compensate": "Under a budget, let the weights make good for rounding.",
+    "q_type": "What weights and the data they multiply become: fixed point, or minifloats (8 bits: e4m3), of "
+    "which there is no project.",
     "unsupported": "Layers that have no fixed-point form: refuse the model, or keep them in float.",
     "overflow": "What activations inside the model do beyond their range. Inputs and outputs saturate.",
     "rounding": "How activations are rounded.",
@@ -90,6 +92,7 @@ Rules: exceptions for some layers; the first that matches a layer wins. A rule s
 path        a regular expression for the whole name of a layer
 layer_type  the class of layers, such as Dense
 and what it sets for them:
+q_type: kif or float, as in [convert]
 weight_bits, activation_bits, output_bits, table_bits: widths of weights, of what enters, of outputs, of \
 the entries of lookup tables
 weight_granularity, activation_granularity, overflow, rounding: as in [convert]

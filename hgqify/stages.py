@@ -30,6 +30,7 @@ from hgqify.convert import (
     Conversion,
     ConvertSettings,
     Granularity,
+    Operands,
     Rule,
 )
 from hgqify.convert import convert as make_quantized
@@ -96,6 +97,9 @@ def calibrated(
         settings.setdefault("weight_granularity", Granularity.ELEMENT)
     settings["bits"] = bits
     conversion_settings, calibration_settings, training = split_settings(settings, finetune_steps, seed)
+    _refuse_minifloats(
+        conversion_settings, rules, equalize=calibration_settings.equalize, under_budget=under_budget
+    )
     if io_type != AUTO:
         ProjectOptions(backend=backend, io_type=io_type, **options)  # what is wrong is said before any work
     check_building(rules)
@@ -315,6 +319,30 @@ def _refuse_under_budget(conversion: Conversion, settings: CalibrateSettings) ->
             "overflow='AUTO' may add integer bits, which a budget does not know of yet",
             where=min(conversion.auto),
             remedy="let activations saturate (overflow='SAT') under a budget",
+        )
+
+
+def _refuse_minifloats(
+    settings: ConvertSettings, rules: Sequence[Rule], *, equalize: bool, under_budget: bool
+) -> None:
+    """Refuse, before any work, what is done to fixed point only.
+
+    Raises:
+        RuleError: minifloats under a budget, or equalized.
+    """
+    if Operands.FLOAT not in (settings.q_type, *(rule.q_type for rule in rules)):
+        return
+    if under_budget:
+        raise RuleError(
+            "a budget is met by widths of fixed point, and minifloats have none to give",
+            received="q_type='float' under a budget",
+            remedy="give them their bits (weight_bits, activation_bits) and no budget, or use q_type='kif'",
+        )
+    if equalize:
+        raise RuleError(
+            "equalize scales channels by powers of two, which minifloats have in their exponents",
+            received="q_type='float' with equalize",
+            remedy="leave equalize out, or use q_type='kif'",
         )
 
 

@@ -38,10 +38,16 @@ def round_to(value, mode):
     return low + up
 
 
-def quantize_one(value, k, i, f, rounding, overflow):
+def quantize_one(value, k, i, f, rounding, overflow, digits=None):
     """Round, then overflow, on one Fraction."""
     if k + i + f <= 0:
         return Fraction(0)
+    if digits is not None:
+        # The LSB grows with the number until its digits end there.
+        while abs(value) >= Fraction(2) ** (digits - f):
+            f -= 1
+        top = Fraction(2) ** i - Fraction(2) ** (i - digits)
+        return min(max(round_to(value * Fraction(2) ** f, rounding) / Fraction(2) ** f, -k * top), top)
     code = round_to(value * Fraction(2) ** f, rounding)
     high = 2 ** (i + f) - 1
     low = -k * 2 ** (i + f)
@@ -73,8 +79,10 @@ def _rational(x):
 def _quantize(op, xs, shape):
     out = np.empty(shape, dtype=object)
     k, i, f = (np.broadcast_to(a, shape) for a in (op.k, op.i, op.f))
+    digits = None if op.digits is None else np.broadcast_to(op.digits, shape)
     for n in np.ndindex(*shape):
-        out[n] = quantize_one(_rational(xs[0][n]), int(k[n]), int(i[n]), int(f[n]), op.rounding, op.overflow)
+        parts = int(k[n]), int(i[n]), int(f[n]), op.rounding, op.overflow
+        out[n] = quantize_one(_rational(xs[0][n]), *parts, None if digits is None else int(digits[n]))
     return out
 
 

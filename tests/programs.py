@@ -104,6 +104,22 @@ def random_program(rng, steps=8, uniform=False):
     return b.program(*(name for name in b.shapes if name not in read))
 
 
+def with_minifloats(rng, program):
+    """Half of the quantizers become minifloats, here and there the constant 0; not those that tables read."""
+    tables = {name for node in program.nodes if isinstance(node.op, Table) for name in node.inputs}
+    nodes = []
+    for node in program.nodes:
+        if isinstance(node.op, Quantize) and node.name not in tables and rng.random() < 0.5:
+            m, e = (rng.integers(*ends, node.op.f.shape) for ends in ((0, 4), (1, 4)))
+            half, zero = 1 << (e - 1), rng.random(node.op.f.shape) < 0.1
+            f = m - 1 + half - rng.integers(-1, 3, node.op.f.shape)
+            i = np.where(zero, -f, m + 2 * half - 1 - f)
+            parts = {"k": np.where(zero, 0, node.op.k), "i": i, "f": f, "digits": np.where(zero, 0, m + 1)}
+            node = replace(node, op=replace(node.op, overflow=Overflow.SAT_SYM, **parts))
+        nodes.append(node)
+    return replace(program, nodes=tuple(nodes))
+
+
 def quantized_once(program):
     """One quantizer on each input, which all that read the input read instead: hardware has one input."""
     first = quantizer(1, 5, 6)

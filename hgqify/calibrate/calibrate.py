@@ -41,7 +41,7 @@ class SiteReport:
     Attributes:
         layer, slot: the quantizer: index of the layer's input, or 'oq'.
         low, high: range observed.
-        widths: smallest and largest k + i + f.
+        widths: smallest and largest width: k + i + f, or k + e + m of minifloats.
         ints: smallest and largest i; what lies beyond 2**i saturates or wraps.
         fracs: smallest and largest f.
     """
@@ -177,7 +177,7 @@ def renewed(
 
 def _formats(quantizer: Quantizer) -> dict[str, tuple[int, int]]:
     state = quantizer.state(np.zeros(1, np.float32))
-    total = np.maximum(state.k + state.i + state.f, 0)
+    total = state.width
     return {
         "widths": (int(total.min()), int(total.max())),
         "ints": (int(state.i.min()), int(state.i.max())),

@@ -65,7 +65,8 @@ def fit_float32(model: keras.Model, proved: Collection[str] = ()) -> tuple[Adjus
     """Take bits from inputs and weights until every layer's float32 arithmetic is exact.
 
     Of a layer's operands the wider ones give first; weights give only in those output channels that need
-    it. Biases follow the LSB of the products. Formats that fit already are left alone.
+    it. Biases follow the LSB of the products. Formats that fit already are left alone, and so are layers
+    with minifloats: few bits less would not make their sums fit, and the certificate says so.
 
     Args:
         model: a model of quantized layers whose formats are set.
@@ -77,13 +78,17 @@ def fit_float32(model: keras.Model, proved: Collection[str] = ()) -> tuple[Adjus
     """
     adjustments: list[Adjustment] = []
     for layer in quantized_layers(model):
-        if any(q.is_dummy for q in layer.iqs) or not layer.iqs:
+        if any(q.is_dummy for q in layer.iqs) or not layer.iqs or _has_minifloats(layer):
             continue
         if isinstance(layer, QLinear | QBatchNormalization):
             adjustments += _fit_products(layer, in_turn=layer.name in proved)
         elif isinstance(layer, QMerge | QReduction) or hasattr(layer, "window_counts"):
             adjustments += _fit_inputs(layer)
     return tuple(adjustments)
+
+
+def _has_minifloats(layer: QLayer) -> bool:
+    return any(q is not None and q.is_minifloat for q in (*layer.iqs, layer.kq))
 
 
 def excess_bits(layer: QLayer) -> np.ndarray:
@@ -135,7 +140,7 @@ def _quantized(quantizer: widths.Quantizer | None, constant: Any) -> np.ndarray:
     if quantizer is None or quantizer.is_dummy:
         return values
     state = quantizer.state(constant)
-    return quantize(values, state.k, state.i, state.f, state.rounding, state.overflow)
+    return quantize(values, state.k, state.i, state.f, state.rounding, state.overflow, state.digits)
 
 
 def _fit_products(layer: QLayer, *, in_turn: bool) -> Iterable[Adjustment]:

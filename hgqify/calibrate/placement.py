@@ -123,6 +123,31 @@ def place_bias(bias: np.ndarray, frac: np.ndarray, max_bits: int) -> Bits:
     return Bits(keep.astype(np.int64), np.where(keep, i, 0), np.where(keep, f, 0))
 
 
+def place_minifloat(magnitude: np.ndarray, m: np.ndarray, e: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """m and offset e0 of minifloats that hold magnitudes without saturating.
+
+    The highest exponent is that of the largest magnitude (rounded). Of several formats of a tensor none
+    has an LSB below 2**-24 of the largest: what it could tell apart there is lost in the sums.
+
+    Args:
+        magnitude: largest magnitude of each format.
+        m, e: mantissa and exponent bits, broadcastable.
+
+    Returns:
+        m, -1 (the constant 0) where the magnitude is 0 or below 2**-60, and e0.
+    """
+    magnitude, m, e = np.broadcast_arrays(np.asarray(magnitude, np.float64), m, e)
+    keep = magnitude >= 2.0**-EXPONENT_LIMIT
+    fraction, exponent = np.frexp(magnitude)
+    # Rounding may carry into the next power of two.
+    i = exponent.astype(np.int64) + (np.rint(np.ldexp(fraction, m + 1)) >= np.ldexp(1.0, m + 1))
+    half = np.left_shift(np.int64(1), e - 1)
+    e0 = i - half
+    top = np.max(i, initial=-10_000, where=keep)
+    coarsest = np.minimum(top - half, m - 1 + half + top - _SPAN)
+    return np.where(keep, m, -1), np.where(keep, np.maximum(e0, coarsest), 0)
+
+
 def _drop_tiny(bits: Bits, magnitude: np.ndarray) -> Bits:
     """Cap f relative to the largest range of the tensor; no bits where the range is zero."""
     top = np.max(ceil_log2(magnitude), initial=-10_000, where=magnitude > 0)

@@ -180,13 +180,18 @@ def choose_by_loss(
 ) -> None:
     """Give every quantizer that saturates the integer bits of least loss at the width it has.
 
-    Operands of additions and other layers of several inputs keep the observed range.
+    Operands of additions and other layers of several inputs keep the observed range, and so do minifloats,
+    which have small numbers in fine steps whatever their range.
 
     Args:
         model: its data quantizers hold the observed ranges; they are changed.
         sensitivity: from candidates of layers' inputs to their losses, see `measure_sensitivity`.
     """
-    chosen = {layer.name: quantizer for layer, _, quantizer in clippable(model) if len(layer.iqs) == 1}
+    chosen = {
+        layer.name: quantizer
+        for layer, _, quantizer in clippable(model)
+        if len(layer.iqs) == 1 and not quantizer.is_minifloat
+    }
     candidates = {name: _of_one_width(quantizer) for name, quantizer in chosen.items()}
     if not candidates:
         return

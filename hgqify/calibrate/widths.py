@@ -12,6 +12,7 @@ from hgqify.calibrate.placement import (
     Bits,
     place_activation,
     place_bias,
+    place_minifloat,
     place_weight,
 )
 from hgqify.calibrate.ranges import Range
@@ -67,7 +68,11 @@ def apply_range(quantizer: Quantizer, observed: Range, *, margin: int | None) ->
         return
     state = quantizer.state()
     shared = observed.reduce(state.f.shape)
-    check_magnitude(np.maximum(-shared.low, shared.high), quantizer.path, "an activation")
+    magnitude = np.maximum(-shared.low, shared.high)
+    check_magnitude(magnitude, quantizer.path, "an activation")
+    if quantizer.is_minifloat:
+        apply_minifloat(quantizer, magnitude)
+        return
     wraps = margin is not None and not state.overflow.saturates
     bits = place_activation(
         shared.low,
@@ -78,6 +83,20 @@ def apply_range(quantizer: Quantizer, observed: Range, *, margin: int | None) ->
         frac=shared.frac,
     )
     quantizer.set_state(*bits)
+
+
+def apply_minifloat(quantizer: Quantizer, magnitude: np.ndarray) -> None:
+    """Set a minifloat's offset from the largest magnitudes it sees; its bits stay.
+
+    Args:
+        quantizer: on data or of a weight.
+        magnitude: of the shape of the widths, with or without a batch axis.
+    """
+    m, e, _ = quantizer.minifloat()
+    magnitude = np.reshape(magnitude, m.shape)
+    # A format that was switched off comes back with the widest of its tensor.
+    m, e0 = place_minifloat(magnitude, np.where(m < 0, np.max(m, initial=0), m), e)
+    quantizer.set_minifloat(m=m, e0=e0)
 
 
 def apply_weights(layer: QLayer) -> None:
@@ -94,6 +113,10 @@ def apply_weights(layer: QLayer) -> None:
     axes = tuple(
         n for n, (a, b) in enumerate(zip(quantizer.width_shape, weight.shape, strict=True)) if a != b
     )
+    if quantizer.is_minifloat:
+        apply_minifloat(quantizer, np.max(np.abs(weight), axis=axes, keepdims=True))
+        apply_bias(layer)
+        return
     width = total_width(quantizer.state(weight))
     placed = place_weight(weight, axes, width)
     if not axes and weight.ndim > 1:
@@ -205,7 +228,7 @@ def live_frac(state: QuantizerState) -> np.ndarray:
 
 
 def bound(state: QuantizerState) -> np.ndarray:
-    """Largest magnitude a format holds: 2**i if signed, 2**i - 2**-f if not, 0 without bits."""
+    """What no magnitude of a format exceeds: 2**i if signed, 2**i - 2**-f if not, 0 without bits."""
     live = state.k + state.i + state.f > 0
     top = np.ldexp(1.0, state.i) - np.where(state.k > 0, 0.0, np.ldexp(1.0, -state.f))
     return np.where(live, top, 0.0)

@@ -40,6 +40,14 @@ from hgqify.files import check_file_target, check_target
 from hgqify.progress import TextProgress, no_progress
 
 
+def _exportable(settings: dict[str, Any], export_part: str | None) -> Any:
+    """What must be printable, said before the fine-tuning; of minifloats there is no project at all."""
+    types = [settings.get("q_type"), *(rule.q_type for rule in settings.get("rules") or ())]
+    if "float" in types:
+        return False
+    return library().Extent(export_part) if export_part == "largest" else True
+
+
 @click.command()
 @click.argument("model")
 @data_options("--calib", "calib", "Calibration data, as the model takes it", required=False)
@@ -131,7 +139,7 @@ def convert(
     result = hgqify.convert(
         model,
         data,
-        exportable=hgqify.Extent(export_part) if export_part == "largest" else True,
+        exportable=_exportable(settings, export_part),
         **kept,
         progress=no_progress if quiet else TextProgress(),
         **given(safe_mode=False if unsafe else None),

@@ -63,6 +63,12 @@ def width_options(function: _F) -> _F:
         ),
         click.option("--weight-bits", type=_WIDTH, metavar="N", help="Width of weights, sign included."),
         click.option(
+            "--q-type",
+            type=click.Choice(["kif", "float"], case_sensitive=False),
+            help="What weights and the data they multiply become: fixed point (kif, the default), or "
+            "minifloats (float; 8 bits are e4m3), of which there is no hls4ml project.",
+        ),
+        click.option(
             "--bits",
             type=click.IntRange(min=2),
             metavar="N",

@@ -3,8 +3,8 @@
 Stages
     plan (report only), convert -> Conversion (model, clone, probe, sites, report)
 Settings
-    ConvertSettings, Granularity, IOType, OverflowPolicy, SoftmaxPolicy, UnsupportedPolicy, Rule,
-    with_uniform_bits
+    ConvertSettings, Granularity, IOType, Operands, OverflowPolicy, SoftmaxPolicy, UnsupportedPolicy,
+    Rule, with_uniform_bits
 Report
     ConversionReport, LayerEntry, Status
 Extension
@@ -19,6 +19,7 @@ from hgqify.convert.settings import (
     ConvertSettings,
     Granularity,
     IOType,
+    Operands,
     OverflowPolicy,
     SoftmaxPolicy,
     UnsupportedPolicy,
@@ -34,6 +35,7 @@ __all__ = [
     "Granularity",
     "IOType",
     "LayerEntry",
+    "Operands",
     "OverflowPolicy",
     "Registry",
     "Rule",

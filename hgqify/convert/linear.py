@@ -51,8 +51,8 @@ def _linear(cls: Callable[..., keras.layers.Layer], kernel_axes: tuple[int, ...]
         return cls(
             **config,
             **slots.common,
-            iq_conf=slots.operand(channel_axis=channel_axis(node)),
-            kq_conf=slots.kernel(kernel_axes),
+            iq_conf=slots.multiplied(channel_axis=channel_axis(node)),
+            kq_conf=slots.factor(kernel_axes),
             bq_conf=slots.bias(),
             oq_conf=slots.output(),
         )

@@ -11,6 +11,7 @@ from typing import Any
 from hgqify.convert.settings import (
     ConvertSettings,
     Granularity,
+    Operands,
     OverflowPolicy,
     as_choice,
     check_bits,
@@ -33,6 +34,7 @@ class Rule:
         predicate: function of the graph node.
 
     Action:
+        q_type: 'kif' or 'float', see `Operands`.
         weight_bits, activation_bits, output_bits, table_bits: widths, sign included. activation_bits
             is the width of the layer's inputs, output_bits that of its output quantizer if it has one,
             table_bits that of the entries of its lookup table.
@@ -50,6 +52,7 @@ class Rule:
     layer_type: str | None = None
     predicate: Callable[[Node], bool] | None = None
 
+    q_type: Operands | None = None
     weight_bits: int | None = None
     activation_bits: int | None = None
     output_bits: int | None = None
@@ -77,6 +80,8 @@ class Rule:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, as_choice(Granularity, value, name))
+        if self.q_type is not None:
+            object.__setattr__(self, "q_type", as_choice(Operands, self.q_type, "q_type"))
         check_modes(self)
         actions = {f.name: getattr(self, f.name) for f in fields(self)[3:-1]}
         given = sorted(name for name, value in actions.items() if value is not None)
@@ -92,7 +97,7 @@ class Rule:
         if not self.keep_float and not given:
             raise RuleError(
                 "a rule must set something",
-                remedy="give a width, a mode, a strategy, a factor or keep_float=True",
+                remedy="give a q_type, a width, a mode, a strategy, a factor or keep_float=True",
             )
 
     def matches(self, node: Node) -> bool:
@@ -129,6 +134,7 @@ def _check_factor(name: str, value: Any) -> None:
 class Target:
     """What rules and settings together ask of one layer; the fields are those of `ConvertSettings`."""
 
+    q_type: Operands
     weight_bits: int
     activation_bits: int
     merge_bits: int
@@ -195,6 +201,7 @@ def _target(settings: ConvertSettings, rule: Rule | None) -> Target:
     if rule.table_bits is not None:
         values["table_out_bits"] = rule.table_bits
     for name in (
+        "q_type",
         "weight_bits",
         "output_bits",
         "weight_granularity",

@@ -28,6 +28,22 @@ class IOType(enum.StrEnum):
     STREAM = "io_stream"
 
 
+class Operands(enum.StrEnum):
+    """What weights and the data that they multiply become.
+
+    =====  ====================================================================================
+    kif    fixed point
+    float  minifloats: of N bits (sign, exponent, mantissa) the exponent takes half, at most 4:
+           8 bits are e4m3, 6 bits e3m2, 4 bits e2m1; its offset follows from the data. They
+           saturate. Biases, sums, tables and the model's inputs and outputs stay fixed point.
+           The integers are exact as ever, but hls4ml cannot build them.
+    =====  ====================================================================================
+    """
+
+    KIF = "kif"
+    FLOAT = "float"
+
+
 class SoftmaxPolicy(enum.StrEnum):
     """What to do with a softmax at the end of the model: leave it to the host, convert it, or refuse it."""
 
@@ -128,6 +144,8 @@ class ConvertSettings:
     """Targets of a conversion; every width counts all bits of a number, the sign included.
 
     Attributes:
+        q_type: fixed point ('kif') or minifloats ('float') for kernels and what they multiply, see
+            `Operands`.
         weight_bits: width of kernels (symmetric around zero).
         activation_bits: width of what enters a multiplication or an average.
         merge_bits: width of what enters an addition, subtraction, maximum or minimum: adders are
@@ -149,6 +167,7 @@ class ConvertSettings:
         RuleError: an impossible value or combination.
     """
 
+    q_type: Operands = Operands.KIF
     weight_bits: int = 10
     activation_bits: int = 10
     merge_bits: int = 12
@@ -171,6 +190,7 @@ class ConvertSettings:
                 check_bits(field.name, getattr(self, field.name), low=2 if field.name == "weight_bits" else 1)
         for name in ("weight_granularity", "activation_granularity"):
             object.__setattr__(self, name, as_choice(Granularity, getattr(self, name), name))
+        object.__setattr__(self, "q_type", as_choice(Operands, self.q_type, "q_type"))
         object.__setattr__(self, "io_type", as_choice(IOType, self.io_type, "io_type"))
         object.__setattr__(self, "softmax", as_choice(SoftmaxPolicy, self.softmax, "softmax"))
         object.__setattr__(self, "unsupported", as_choice(UnsupportedPolicy, self.unsupported, "unsupported"))

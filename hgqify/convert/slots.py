@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from hgqify.convert.rules import Target
-from hgqify.convert.settings import Granularity
+from hgqify.convert.settings import WIDTH_LIMIT, Granularity, Operands
+from hgqify.errors import RuleError
 from hgqify.fixed import Overflow, Rounding
 from hgqify.quantizers import Place, QType, QuantizerConfig
+
+EXPONENT_BITS = 4
+"""Of minifloats, at most: sums of products of two numbers with more would outgrow the integers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +53,36 @@ class Slots:
             Place.WEIGHT, self.target.weight_bits, self.target.weight_granularity, channel_axes
         )
 
+    def factor(self, channel_axes: tuple[int, ...]) -> QuantizerConfig:
+        """A weight of a sum of products: as `kernel`, or a minifloat.
+
+        Raises:
+            RuleError: one minifloat format for each weight.
+        """
+        if self.target.q_type is Operands.KIF:
+            return self.kernel(channel_axes)
+        granularity = self.target.weight_granularity
+        if granularity is Granularity.ELEMENT:
+            raise RuleError(
+                "a minifloat has its exponent in itself, so one format for each weight gives nothing",
+                where=self.name,
+                received="q_type='float' with weight_granularity='element'",
+                remedy="use weight_granularity 'channel' or 'tensor'",
+            )
+        axes = channel_axes if granularity is Granularity.CHANNEL else ()
+        return self._minifloat(Place.WEIGHT, self.target.weight_bits, heterogeneous_axis=axes)
+
     def bias(self) -> QuantizerConfig:
         """A bias: one format per channel, wide until calibration puts it on the products' LSB."""
         return self._constant(Place.BIAS, 16, Granularity.CHANNEL, (-1,))
+
+    def multiplied(self, *, channel_axis: int = -1) -> QuantizerConfig:
+        """What a weight of a sum of products multiplies: as `operand`, or a minifloat."""
+        if self.target.q_type is Operands.KIF:
+            return self.operand(channel_axis=channel_axis)
+        bits = self.target.input_bits if self.from_input[0] else self.target.activation_bits
+        axes = _data_axes(channel_axis)[self.target.activation_granularity]
+        return self._minifloat(Place.DATALANE, bits, **axes)
 
     def operand(self, index: int = 0, *, channel_axis: int = -1, bits: int | None = None) -> QuantizerConfig:
         """An input that is multiplied or averaged.
@@ -120,11 +151,7 @@ class Slots:
     def _data(
         self, bits: int, overflow: Overflow, channel_axis: int, granularity: Granularity | None = None
     ) -> QuantizerConfig:
-        axes: Mapping[Granularity, dict[str, Any]] = {
-            Granularity.TENSOR: {"heterogeneous_axis": ()},
-            Granularity.CHANNEL: {"heterogeneous_axis": (channel_axis,)},
-            Granularity.ELEMENT: {"homogeneous_axis": (0,)},
-        }
+        axes = _data_axes(channel_axis)
         return self._config(
             Place.DATALANE,
             q_type=QType.KIF,
@@ -153,9 +180,35 @@ class Slots:
             **axes[granularity],
         )
 
+    def _minifloat(self, place: Place, bits: int, **options: Any) -> QuantizerConfig:
+        """Of its bits one is the sign and half, at most `EXPONENT_BITS`, are the exponent.
+
+        Raises:
+            RuleError: too few bits, or too many.
+        """
+        e = min(max(bits // 2, 1), EXPONENT_BITS)
+        if not 2 <= bits <= WIDTH_LIMIT:
+            raise RuleError(
+                f"a minifloat has 2 to {WIDTH_LIMIT} bits: sign, exponent, mantissa",
+                where=self.name,
+                received=f"{bits} bits",
+                remedy="give it more bits, or q_type='kif' by a rule",
+            )
+        q_type = QType.FLOAT if self.quantize else QType.DUMMY
+        return QuantizerConfig(q_type, place, m0=bits - 1 - e, e0=e, e00=0, **options)
+
     def _config(self, place: Place, *, q_type: QType, **options: Any) -> QuantizerConfig:
         if not self.quantize:
             q_type = QType.DUMMY
         # Weights round to the nearest code: their rounding costs nothing in hardware.
         rounding = self.target.rounding if place is Place.DATALANE else Rounding.RND
         return QuantizerConfig(q_type, place, round_mode=rounding, **options)
+
+
+def _data_axes(channel_axis: int) -> Mapping[Granularity, dict[str, Any]]:
+    """Axis options of a quantizer on data."""
+    return {
+        Granularity.TENSOR: {"heterogeneous_axis": ()},
+        Granularity.CHANNEL: {"heterogeneous_axis": (channel_axis,)},
+        Granularity.ELEMENT: {"homogeneous_axis": (0,)},
+    }

@@ -83,8 +83,16 @@ def prepare(program: Program) -> Program:
         program: annotated fixed program.
 
     Raises:
-        ExportError: layers of the model stay in float.
+        ExportError: layers of the model stay in float, or read minifloats.
     """
+    if program.minifloats:
+        raise ExportError(
+            "hls4ml has no type for minifloats, only fixed point",
+            where=program.name,
+            received=f"minifloat data in {', '.join(program.minifloats)}",
+            remedy="convert with q_type='kif', or keep minifloats to the weights (place='weight'), which are "
+            "constants; model.keras, program.npz, the integer reference and check --no-csim need no project",
+        )
     if program.kept:
         raise ExportError(
             "layers that stay in float cannot be written as firmware",

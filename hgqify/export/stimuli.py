@@ -18,6 +18,8 @@ from hgqify.precision.program import Program
 BATCH = 128
 REACH = 4.0
 
+# So many exponents of a minifloat are looked at, its highest and the subnormal numbers among them.
+_EXPONENTS = 6
 # Exponents of numbers far outside: beyond every format in use, where shifts by 64 bits and more begin.
 _FAR_EXPONENT = 60
 _LARGEST = float(np.finfo(np.float32).max)
@@ -109,7 +111,8 @@ def random_inputs(
 def _grids(program: Program, name: str, reach: float) -> _Grids:
     """The grids of all quantizers that read a model input; the substitute for zero bits if none does."""
     shape = program.by_name[name].shape
-    formats = [(c.op.k, c.op.i, c.op.f) for c in program.consumers[name] if isinstance(c.op, ops.Quantize)]
+    readers = [c.op for c in program.consumers[name] if isinstance(c.op, ops.Quantize)]
+    formats = [parts for op in readers for parts in _formats(op)]
     k, i, f = (
         np.stack([np.broadcast_to(np.asarray(a, np.int64), shape) for a in column])
         for column in zip(*(formats or [(0, 0, 0)]), strict=True)
@@ -118,6 +121,15 @@ def _grids(program: Program, name: str, reach: float) -> _Grids:
     k, i, f = np.where(alive, k, 1), np.where(alive, i, 0), np.where(alive, f, 7)
     codes = np.ldexp(1.0, i + f)
     return _Grids(low=-codes * k, high=codes - 1, lsb=np.ldexp(1.0, -f), reach=reach)
+
+
+def _formats(op: ops.Quantize) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """k, i, f of a quantizer; of a minifloat those of several exponents, each with its own LSB."""
+    if op.digits is None:
+        return [(op.k, op.i, op.f)]
+    exponents = op.i + op.f - op.digits
+    tops = [op.i - exponents * n // (_EXPONENTS - 1) for n in range(_EXPONENTS)]
+    return [(op.k, top, op.digits - top) for top in tops]
 
 
 def _draw(rng: np.random.Generator, start: int, samples: int, grids: _Grids) -> np.ndarray:

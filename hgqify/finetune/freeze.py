@@ -71,7 +71,8 @@ def _bounds(layer: QLayer) -> list[tuple[keras.Variable, Clip]]:
         if variable is None or quantizer is None or quantizer.is_dummy:
             continue
         state = quantizer.state(variable)
-        top = np.ldexp(1.0, state.i) - np.ldexp(1.0, -state.f)
+        last = -state.f if state.digits is None else state.i - state.digits
+        top = np.ldexp(1.0, state.i) - np.ldexp(1.0, last)
         low = np.where(state.k > 0, -top, 0.0)
         # Without bits nothing of the weight is used; it keeps its value.
         live = state.k + state.i + state.f > 0

@@ -28,8 +28,10 @@ def integers(value: object, name: str) -> IntArray:
     return array.astype(np.int64, copy=False)
 
 
-def format_parts(k: IntLike, i: IntLike, f: IntLike) -> tuple[IntArray, IntArray, IntArray]:
-    """k, f and b = i + f as int64, checked; k + b <= 0 is normalised to k = b = 0."""
+def format_parts(
+    k: IntLike, i: IntLike, f: IntLike, digits: IntLike | None = None
+) -> tuple[IntArray, IntArray, IntArray]:
+    """k, f and b = i + f as int64, checked; k + b <= 0, or no digits, is normalised to k = b = 0."""
     k_, i_, f_ = integers(k, "k"), integers(i, "i"), integers(f, "f")
     for name, part in (("i", i_), ("f", f_)):
         if np.any(np.abs(part) > _EXPONENT_LIMIT):
@@ -51,12 +53,31 @@ def format_parts(k: IntLike, i: IntLike, f: IntLike) -> tuple[IntArray, IntArray
             remedy="use fewer integer or fractional bits",
         )
     alive = width > 0
+    if digits is not None:
+        alive = alive & (integers(digits, "digits") > 0)
     return np.where(alive, k_, 0), f_, np.where(alive, b, 0)
 
 
-def bounds_of(k: IntArray, b: IntArray, overflow: Overflow) -> tuple[IntArray, IntArray]:
-    """Bounds of checked formats (see :func:`format_parts`), each at the shape its own parts have."""
+def bounds_of(
+    k: IntArray, b: IntArray, overflow: Overflow, digits: IntLike | None = None
+) -> tuple[IntArray, IntArray]:
+    """Bounds of checked formats (see :func:`format_parts`), each at the shape its own parts have.
+
+    Raises:
+        PrecisionError: significant bits under a mode that wraps.
+    """
     span = np.left_shift(np.int64(1), b)
+    if digits is not None:
+        if not overflow.saturates:
+            raise PrecisionError(
+                "a number of so many significant bits saturates",
+                received=f"overflow mode {overflow}",
+                remedy="use SAT_SYM",
+            )
+        # The largest number of so many bits below 2**b.
+        high = span - np.left_shift(np.int64(1), np.maximum(b - integers(digits, "digits"), 0))
+        high = np.where(b > 0, high, 0)
+        return np.asarray(-k * high, np.int64), np.asarray(high, np.int64)
     low = -k * span
     if overflow is Overflow.SAT_SYM:
         low = low + (k * (b > 0))
@@ -64,13 +85,14 @@ def bounds_of(k: IntArray, b: IntArray, overflow: Overflow) -> tuple[IntArray, I
 
 
 def code_bounds(
-    k: IntLike, i: IntLike, f: IntLike, overflow: Overflow = Overflow.SAT
+    k: IntLike, i: IntLike, f: IntLike, overflow: Overflow = Overflow.SAT, digits: IntLike | None = None
 ) -> tuple[IntArray, IntArray]:
     """Smallest and largest code of each format: [-k 2**b, 2**b - 1] with b = i + f.
 
     Args:
         k, i, f: integers or arrays that broadcast together.
         overflow: SAT_SYM raises the lower bound by one LSB (not where W = 1).
+        digits: significant bits of a code, at most; then both bounds are the farthest codes of so many.
 
     Returns:
         ``(low, high)``, int64 of the broadcast shape; (0, 0) where k + i + f <= 0.
@@ -78,7 +100,7 @@ def code_bounds(
     Raises:
         PrecisionError: k is not 0/1, a width exceeds 62 bits, or a component is no integer.
     """
-    k_, _, b = format_parts(k, i, f)
-    low, high = bounds_of(k_, b, as_overflow(overflow))
+    k_, _, b = format_parts(k, i, f, digits)
+    low, high = bounds_of(k_, b, as_overflow(overflow), digits)
     shape = np.broadcast_shapes(k_.shape, b.shape)
     return np.broadcast_to(low, shape).copy(), np.broadcast_to(high, shape).copy()

@@ -7,6 +7,7 @@ import numpy as np
 from hgqify.errors import PrecisionError
 from hgqify.fixed.bounds import MAX_BITS, BoolArray, IntArray, IntLike, bounds_of, format_parts
 from hgqify.fixed.modes import Overflow, Rounding, as_overflow, require_deterministic
+from hgqify.fixed.significant import own_frac
 
 
 def _shift_right_floor(m: IntArray, n: IntArray) -> tuple[IntArray, BoolArray, BoolArray]:
@@ -99,26 +100,37 @@ class Rounded:
 
 
 def round_exact(
-    m: IntArray, e: IntArray, k: IntLike, i: IntLike, f: IntLike, rounding: Rounding, overflow: Overflow
+    m: IntArray,
+    e: IntArray,
+    k: IntLike,
+    i: IntLike,
+    f: IntLike,
+    rounding: Rounding,
+    overflow: Overflow,
+    digits: IntLike | None = None,
 ) -> Rounded:
-    """m * 2**e, |m| < 2**62, rounded to the LSB 2**-f of the formats (k, i, f).
+    """m * 2**e, |m| < 2**62, rounded to the LSB 2**-f of the formats (k, i, f), or to ``digits`` significant
+    bits where these end above it.
 
     Raises:
-        PrecisionError: a format wider than 62 bits, a stochastic mode, or WRAP_SM without sign.
+        PrecisionError: a format wider than 62 bits, a stochastic mode, WRAP_SM without sign, or significant
+            bits under a mode that wraps.
     """
     rounding, overflow = require_deterministic(rounding), as_overflow(overflow)
-    k_, f_, b = format_parts(k, i, f)
+    k_, f_, b = format_parts(k, i, f, digits)
     if overflow is Overflow.WRAP_SM and np.any((k_ == 0) & (b > 0)):
         raise PrecisionError(
             "WRAP_SM needs a sign: ap_ufixed does not support it",
             received=f"{overflow} with k = 0",
             remedy="use a signed format, or WRAP",
         )
-    shift = e + f_
-    right, left = np.maximum(-shift, 0), np.maximum(shift, 0)
+    # Zeros that the code ends in whatever the value, since the significant bits end above them.
+    zeros = np.int64(0) if digits is None else f_ - own_frac(m, e, b - f_, f_, digits)
+    shift = e + f_ - zeros
+    right, left = np.maximum(-shift, 0), np.maximum(shift, 0) + zeros
     floor, half, sticky = _shift_right_floor(m, right)
     code = floor + _increment(floor, half, sticky, m < 0, rounding)
-    low, high = bounds_of(k_, b, overflow)
+    low, high = bounds_of(k_, b, overflow, digits)
     if not np.any(left):
         return Rounded(k_, b, code, floor, code < low, code > high, low, high, overflow)
     # code * 2**left against the bounds without computing it: it may exceed int64.

@@ -182,6 +182,7 @@ class Interval:
         rounding: Rounding,
         overflow: Overflow,
         frac: int | None = None,
+        digits: IntLike | None = None,
     ) -> Interval:
         """Where quantizing puts the values, on the LSB 2**-frac (default: the finest f).
 
@@ -189,7 +190,9 @@ class Interval:
         is as long as nothing wraps; an element in which something may wrap gets the whole range (a constant
         the code it wraps to).
         """
-        low, high = (requantize(end, self.frac, k, i, f, rounding, overflow) for end in (self.low, self.high))
+        low, high = (
+            requantize(end, self.frac, k, i, f, rounding, overflow, digits) for end in (self.low, self.high)
+        )
         if not overflow.saturates:
             ends = code_bounds(k, i, f, overflow)
             wraps = self.overflows(k, i, f, rounding, overflow) & (self.low < self.high)
@@ -197,18 +200,30 @@ class Interval:
         return _on_common_lsb(low, high, f, frac)
 
     def overflows(
-        self, k: IntLike, i: IntLike, f: IntLike, rounding: Rounding, overflow: Overflow
+        self,
+        k: IntLike,
+        i: IntLike,
+        f: IntLike,
+        rounding: Rounding,
+        overflow: Overflow,
+        digits: IntLike | None = None,
     ) -> BoolArray:
         """Whether a rounded value can fall outside the range of the format, element by element."""
-        under, over = self.beyond(k, i, f, rounding, overflow)
+        under, over = self.beyond(k, i, f, rounding, overflow, digits)
         return under | over
 
     def beyond(
-        self, k: IntLike, i: IntLike, f: IntLike, rounding: Rounding, overflow: Overflow
+        self,
+        k: IntLike,
+        i: IntLike,
+        f: IntLike,
+        rounding: Rounding,
+        overflow: Overflow,
+        digits: IntLike | None = None,
     ) -> tuple[BoolArray, BoolArray]:
         """Whether a rounded value can fall below, and whether it can fall above the range of the format."""
-        under, _ = beyond(self.low, k, i, f, rounding, overflow, frac=self.frac)
-        _, over = beyond(self.high, k, i, f, rounding, overflow, frac=self.frac)
+        under, _ = beyond(self.low, k, i, f, rounding, overflow, digits, frac=self.frac)
+        _, over = beyond(self.high, k, i, f, rounding, overflow, digits, frac=self.frac)
         return under, over
 
     def format(self) -> Format:

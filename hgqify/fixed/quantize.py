@@ -26,6 +26,7 @@ from hgqify.errors import DataError, PrecisionError
 from hgqify.fixed.bounds import MAX_BITS, BoolArray, IntArray, IntLike, integers
 from hgqify.fixed.exact import round_exact
 from hgqify.fixed.modes import Overflow, Rounding
+from hgqify.fixed.significant import own_frac
 
 _FLOAT64_MANTISSA = 53
 
@@ -76,6 +77,7 @@ def to_codes(
     f: IntLike,
     rounding: Rounding = Rounding.TRN,
     overflow: Overflow = Overflow.WRAP,
+    digits: IntLike | None = None,
 ) -> IntArray:
     """Codes of ``x`` in each element's own format: overflow(round(x * 2**f)), exactly.
 
@@ -84,15 +86,19 @@ def to_codes(
         k, i, f: the format; integers or arrays that broadcast with ``x``.
         rounding: any deterministic mode.
         overflow: any mode; WRAP_SM for signed formats only.
+        digits: significant bits that a code keeps at most (see :mod:`hgqify.fixed.minifloat`): rounding
+            clears the bits below them, and what overflows becomes the farthest code of so many bits. Only
+            modes that saturate have it. 0 digits are the constant 0.
 
     Returns:
         int64 codes of the broadcast shape; the value of a code is ``code * 2**-f``. 0 where k + i + f <= 0.
 
     Raises:
         DataError: ``x`` holds NaN or infinity, or is not numeric.
-        PrecisionError: a format wider than 62 bits, a stochastic mode, or WRAP_SM without sign.
+        PrecisionError: a format wider than 62 bits, a stochastic mode, WRAP_SM without sign, or ``digits``
+            under a mode that wraps.
     """
-    return round_exact(*_split(x), k, i, f, rounding, overflow).into_range()
+    return round_exact(*_split(x), k, i, f, rounding, overflow, digits).into_range()
 
 
 def requantize(
@@ -103,13 +109,14 @@ def requantize(
     f: IntLike,
     rounding: Rounding = Rounding.TRN,
     overflow: Overflow = Overflow.WRAP,
+    digits: IntLike | None = None,
 ) -> IntArray:
     """Codes in a new format of the values ``codes * 2**-frac``: one ``ap_fixed`` assigned to another.
 
     Args:
         codes: integers below 2**62 in magnitude.
         frac: fractional bits of ``codes``; an integer or an array that broadcasts.
-        k, i, f, rounding, overflow: as in :func:`to_codes`.
+        k, i, f, rounding, overflow, digits: as in :func:`to_codes`.
 
     Returns:
         int64 codes of the broadcast shape, at each element's own f.
@@ -117,7 +124,8 @@ def requantize(
     Raises:
         PrecisionError: codes of 62 bits or more, or as in :func:`to_codes`.
     """
-    return round_exact(_codes(codes), -integers(frac, "frac"), k, i, f, rounding, overflow).into_range()
+    exponent = -integers(frac, "frac")
+    return round_exact(_codes(codes), exponent, k, i, f, rounding, overflow, digits).into_range()
 
 
 def overflows(
@@ -127,6 +135,7 @@ def overflows(
     f: IntLike,
     rounding: Rounding,
     overflow: Overflow,
+    digits: IntLike | None = None,
     *,
     frac: IntLike = 0,
 ) -> BoolArray:
@@ -134,7 +143,7 @@ def overflows(
 
     Arguments and errors as in :func:`beyond`.
     """
-    under, over = beyond(x, k, i, f, rounding, overflow, frac=frac)
+    under, over = beyond(x, k, i, f, rounding, overflow, digits, frac=frac)
     return under | over
 
 
@@ -145,6 +154,7 @@ def beyond(
     f: IntLike,
     rounding: Rounding,
     overflow: Overflow,
+    digits: IntLike | None = None,
     *,
     frac: IntLike = 0,
 ) -> tuple[BoolArray, BoolArray]:
@@ -152,14 +162,15 @@ def beyond(
 
     Args:
         x: as in :func:`to_codes`.
-        k, i, f, rounding, overflow: as in :func:`to_codes`; overflow decides the lower bound.
+        k, i, f, rounding, overflow, digits: as in :func:`to_codes`; overflow decides the lower bound.
         frac: the values are ``x * 2**-frac``: pass integer codes with their fractional bits.
 
     Raises:
         DataError, PrecisionError: as :func:`to_codes`.
     """
     mantissa, exponent = _split(x)
-    rounded = round_exact(mantissa, exponent - integers(frac, "frac"), k, i, f, rounding, overflow)
+    exponent = exponent - integers(frac, "frac")
+    rounded = round_exact(mantissa, exponent, k, i, f, rounding, overflow, digits)
     return np.asarray(rounded.under), np.asarray(rounded.over)
 
 
@@ -220,10 +231,20 @@ def quantize(
     f: IntLike,
     rounding: Rounding = Rounding.TRN,
     overflow: Overflow = Overflow.WRAP,
+    digits: IntLike | None = None,
 ) -> npt.NDArray[np.float64]:
     """``x`` quantized to each element's format, as float64 values; arguments as in :func:`to_codes`.
 
     Raises:
         DataError, PrecisionError: as :func:`to_codes` and :func:`to_values`.
     """
-    return to_values(to_codes(x, k, i, f, rounding, overflow), f)
+    return to_values(to_codes(x, k, i, f, rounding, overflow, digits), f)
+
+
+def own_fracs(x: npt.ArrayLike, i: IntLike, f: IntLike, digits: IntLike) -> IntArray:
+    """Fractional bits at which the ``digits`` significant bits of each number end; see `own_frac`.
+
+    Raises:
+        DataError: as :func:`to_codes`.
+    """
+    return own_frac(*_split(x), i, f, digits)

@@ -152,9 +152,14 @@ def _format(program: Program, node: Node) -> dict[str, Any]:
         return {"bits": None, "format": None}
     if isinstance(node.op, ops.Quantize):
         op = node.op
-        widths = np.broadcast_to(np.maximum(op.k + op.i + op.f, 0), node.shape)
+        parts = {"k": op.k, "i": op.i, "f": op.f}
+        if op.digits is None:
+            widths = np.broadcast_to(np.maximum(op.k + op.i + op.f, 0), node.shape)
+        else:
+            parts["digits"] = op.digits
+            widths = operand_bits(program, node.name)
         format_ = {
-            **{part: [int(np.min(a)), int(np.max(a))] for part, a in (("k", op.k), ("i", op.i), ("f", op.f))},
+            **{part: [int(np.min(a)), int(np.max(a))] for part, a in parts.items()},
             "rounding": str(op.rounding),
             "overflow": str(op.overflow),
         }

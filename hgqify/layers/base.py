@@ -186,7 +186,7 @@ class QLayer(keras.layers.Layer):
                 "EBOPs need a fixed input shape", where=self.path, received=shape, remedy="fix all sizes"
             )
         state = self.iqs[index].state()
-        return np.broadcast_to(np.maximum(state.i + state.f, 0), shape).astype(np.int64)
+        return np.broadcast_to(state.operand_bits, shape).astype(np.int64)
 
     def _input_bits_in_graph(self, index: int, shape: tuple[int, ...]) -> Any:
         """The same as a differentiable tensor (1, *shape)."""

@@ -14,7 +14,7 @@ from hgqify.fixed import Format
 from hgqify.layers.activations import Activation, ActivationKind, get_activation
 from hgqify.layers.base import Conf, QLayer
 from hgqify.layers.derived import Derived
-from hgqify.quantizers import EXPONENT_LIMIT, Place, Quantizer, QuantizerConfig, pow2, resolve
+from hgqify.quantizers import EXPONENT_LIMIT, Place, QType, Quantizer, QuantizerConfig, pow2, resolve
 
 MAX_TABLE_BITS = 12
 """Default limit of the input's width k + i + f; a table has at most 2**12 entries."""
@@ -35,14 +35,16 @@ class QActivation(QLayer):
     Args:
         activation: what `hgqify.layers.activations.get_activation` takes.
         activation_params: keyword arguments of the function.
-        iq_conf: input quantizer; for a table its widths are shared along all axes and limited.
+        iq_conf: input quantizer; for a table its widths are shared along all axes and limited, and it is
+            fixed point: kif where the scope's default is a minifloat.
         oq_conf: output quantizer; for a table None means the scope's default at place 'table', and widths
             are shared along all axes too.
         max_table_bits: limit of the input's k + i + f, 2 to 16.
         **kwargs: of `QLayer`.
 
     Raises:
-        RuleError: ``iq_conf=False`` where a table is needed, or ``max_table_bits`` out of range.
+        RuleError: ``iq_conf=False`` or a minifloat where a table is needed, or ``max_table_bits`` out of
+            range.
         UnsupportedLayerError: an unknown function, or one that is not elementwise.
     """
 
@@ -74,7 +76,7 @@ class QActivation(QLayer):
                 remedy="leave iq_conf out or give a config",
             )
         if table and not isinstance(iq_conf, bool):
-            iq_conf = _table_input(resolve(iq_conf, Place.DATALANE), max_table_bits)
+            iq_conf = _table_input(iq_conf, max_table_bits, name)
         super().__init__(iq_conf=iq_conf, oq_conf=None if table else oq_conf, **kwargs)
         self.activation = resolved
         self.max_table_bits = int(max_table_bits)
@@ -174,7 +176,15 @@ class QActivation(QLayer):
         widths = [
             ops.reshape(ops.round(ops.convert_to_tensor(width)), (-1,))
             for quantizer in (self._table_iq, self._table_oq)
-            for width in (quantizer.k, quantizer.b, quantizer.i, quantizer.f)
+            for width in (
+                quantizer.k,
+                quantizer.b,
+                quantizer.i,
+                quantizer.f,
+                quantizer.m,
+                quantizer.e,
+                quantizer.e0,
+            )
             if width is not None
         ]
         return ops.concatenate(widths)
@@ -240,8 +250,22 @@ class QActivation(QLayer):
         return {**super().get_config(), "max_table_bits": self.max_table_bits}
 
 
-def _table_input(config: QuantizerConfig, max_table_bits: int) -> QuantizerConfig:
-    """One width for the whole tensor, so narrow that k + i + f fits the table."""
+def _table_input(conf: Conf, max_table_bits: int, where: str) -> QuantizerConfig:
+    """One width for the whole tensor, so narrow that k + i + f fits the table.
+
+    Raises:
+        RuleError: a minifloat was asked for.
+    """
+    config = resolve(conf, Place.DATALANE)
+    if config.q_type is QType.FLOAT:
+        if conf is not None:
+            raise RuleError(
+                "a table is read by the codes of a fixed-point number",
+                where=where,
+                received="iq_conf with q_type='float'",
+                remedy="use q_type='kif', or leave iq_conf out",
+            )
+        config = QuantizerConfig(QType.KIF, Place.DATALANE)
     # A tracked k may turn to 1 later.
     sign = config.k0 or not config.overflow_mode.saturates
     limit = min(config.max_bits, max_table_bits - int(sign))

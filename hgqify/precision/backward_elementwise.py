@@ -17,13 +17,18 @@ PERIODIC = (Rounding.TRN, Rounding.RND, Rounding.RND_CONV, Rounding.RND_MIN_INF)
 
 
 def quantize(op: ops.Quantize, infos: Infos, index: int, out: Request) -> Request:
-    """A wrapping quantizer sees its own bits, truncation drops what is below, ties up see one bit more."""
+    """A wrapping quantizer sees its own bits, truncation drops what is below, ties up see one bit more.
+
+    Where the significant bits of a minifloat end depends on all bits.
+    """
     shape = infos[0].shape
     k, i, f = (np.broadcast_to(np.asarray(a, np.int64), shape) for a in (op.k, op.i, op.f))
     gone = (k + i + f <= 0) | out.unseen
     wraps = op.overflow is Overflow.WRAP and op.rounding in PERIODIC
     ints = np.minimum(k + i, out.int_bits) if wraps else np.full(shape, WHOLE)
-    if op.rounding is Rounding.TRN:
+    if op.digits is not None:
+        fracs = np.full(shape, WHOLE)
+    elif op.rounding is Rounding.TRN:
         # Flooring goes on below, but the sign bit, at 2**i, decides what it gives from a wrapped value.
         fracs = np.minimum(f, np.where(k > 0, np.maximum(out.frac_bits, -i), out.frac_bits))
     else:

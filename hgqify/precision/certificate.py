@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hgqify.errors import PrecisionError
+from hgqify.fixed import span
 from hgqify.precision import ops
 from hgqify.precision.forward_linear import dot_bounds, dot_steps, product_of
 from hgqify.precision.forward_matmul import product_bounds, product_steps
@@ -133,7 +134,12 @@ def certify(program: Program, significand: int = FLOAT32_BITS) -> Certificate:
         raise PrecisionError(
             "there is no such float", received=f"significand={significand}", remedy="use 24 or 53"
         )
-    entries = tuple(_verdict(program, node, significand) for node in program.nodes if not _is_real(node))
+    digits = _digits_of(program)
+    entries = tuple(
+        _verdict(program, node, significand, digits[node.name])
+        for node in program.nodes
+        if not _is_real(node)
+    )
     return Certificate(entries=entries, significand=significand)
 
 
@@ -141,7 +147,7 @@ def _is_real(node: Node) -> bool:
     return isinstance(node.op, ops.Input)
 
 
-def _verdict(program: Program, node: Node, significand: int) -> Entry:
+def _verdict(program: Program, node: Node, significand: int, digits: int | None) -> Entry:
     if node.info is None:
         raise PrecisionError(
             "the program has no bounds yet", where=node.layer, remedy="call precision.annotate(program) first"
@@ -149,6 +155,9 @@ def _verdict(program: Program, node: Node, significand: int) -> Entry:
     infos = [info for name in node.inputs if (info := program.by_name[name].info) is not None]
     rule = _RULES.get(type(node.op))
     work = _of_tensor(node.info)
+    if digits is not None:
+        # Each number is one float; nothing is added up, so how far apart they lie does not matter.
+        work = work._replace(bits=min(work.bits, digits))
     if rule is not None:
         work = work.or_more(rule(node.op, infos))
     if isinstance(node.op, ops.Multiply):
@@ -178,6 +187,24 @@ def _product(program: Program, node: Node, work: _Work) -> _Work:
         if info is not None and holds_powers_only(program, other):
             bits = min(bits, _of_tensor(info).bits)
     return work._replace(bits=bits)
+
+
+def _digits_of(program: Program) -> dict[str, int | None]:
+    """Significant bits of every number of each tensor, where minifloats bound them; else None."""
+    found: dict[str, int | None] = {}
+    for node in program.nodes:
+        known = [digits for name in node.inputs if (digits := found[name]) is not None]
+        bounded = len(known) == len(node.inputs)
+        result: int | None = None
+        if isinstance(node.op, ops.Quantize):
+            result = None if node.op.digits is None else max(int(np.max(node.op.digits, initial=0)), 0)
+        elif isinstance(node.op, ops.Multiply) and bounded:
+            result = sum(known)
+        elif isinstance(node.op, _MOVES) and bounded:
+            ends = (node.op.low, node.op.high) if isinstance(node.op, ops.Clip) else ()
+            result = max([*known, *(int(span(end.codes).max(initial=0)) for end in ends if end is not None)])
+        found[node.name] = result
+    return found
 
 
 def _terms(program: Program, node: Node) -> list[TensorInfo]:
@@ -288,6 +315,20 @@ def _matmul(op: ops.Matmul, infos: list[TensorInfo]) -> _Work:
     low, high = product_bounds(a, b, None, partial=True)
     return _work(_reach(low, high, a.frac + b.frac, step), step)
 
+
+# Operations whose results are numbers that they read, constants, or 0.
+_MOVES = (
+    ops.Reshape,
+    ops.Transpose,
+    ops.Concatenate,
+    ops.Pad,
+    ops.Crop,
+    ops.Repeat,
+    ops.MaxPool,
+    ops.Clip,
+    ops.Maximum,
+    ops.Minimum,
+)
 
 # Elsewhere one rounding at most could happen, that of the result: its own width decides.
 _RULES: dict[type[ops.Op], Callable[[Any, list[TensorInfo]], _Work]] = {

@@ -51,7 +51,8 @@ def quantized_constant(weights: Any, quantizer: Quantizer | None, where: str) ->
         )
     values = np.asarray(keras.ops.convert_to_numpy(weights), np.float32)
     state = quantizer.state(weights)
-    codes = to_codes(values, state.k, state.i, state.f, state.rounding, state.overflow)
+    parts = state.k, state.i, state.f, state.rounding, state.overflow, state.digits
+    codes = to_codes(values, *parts)
     return on_common_lsb(codes, state.f)
 
 

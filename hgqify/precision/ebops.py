@@ -2,9 +2,10 @@
 
     EBOPs = sum over all multiplications of bits(a) * bits(b)
 
-The bits of a tensor element are i + f of the quantizer that gives it (sign excluded), or, where something
-else gives it, those its exact bounds need; the bits of a constant are its span. Products with padded zeros
-do not exist; additions, comparisons, tables and shifts count nothing.
+The bits of a tensor element are i + f of the quantizer that gives it (sign excluded; of a minifloat all
+k + e + m that it is stored in), or, where something else gives it, those its exact bounds need; the bits of a
+constant are its span, which of a minifloat is at most m + 1: its exponent is a matter of wiring. Products
+with padded zeros do not exist; additions, comparisons, tables and shifts count nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 
 from hgqify.errors import PrecisionError
 from hgqify.fixed import minimal_bits, span
+from hgqify.fixed import operand_bits as fixed_operand_bits
 from hgqify.precision import ops
 from hgqify.precision.forward_linear import product_of
 from hgqify.precision.info import live
@@ -55,7 +57,7 @@ def operand_bits(program: Program, name: str) -> np.ndarray:
     """
     node = program.by_name[name]
     if isinstance(node.op, ops.Quantize):
-        bits = np.where(node.op.k + node.op.i + node.op.f > 0, np.maximum(node.op.i + node.op.f, 0), 0)
+        bits = fixed_operand_bits(node.op.k, node.op.i, node.op.f, node.op.digits)
         return np.broadcast_to(bits, node.shape).astype(np.int64)
     if isinstance(node.op, ops.Transpose):
         return operand_bits(program, node.inputs[0]).transpose(node.op.perm)

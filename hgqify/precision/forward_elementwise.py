@@ -26,6 +26,7 @@ Shape = tuple[int, ...]
 
 def quantize(op: ops.Quantize, inputs: Infos, shape: Shape, where: str | None) -> TensorInfo:
     """The requantized bounds where nothing wraps, else the range of the format."""
+    digits = None if op.digits is None else np.broadcast_to(np.asarray(op.digits, np.int64), shape)
     k, i, f = (np.broadcast_to(np.asarray(a, dtype=np.int64), shape) for a in (op.k, op.i, op.f))
     alive = k + i + f > 0
     frac = int(f[alive].max()) if alive.any() else int(f.max(initial=0))
@@ -34,17 +35,19 @@ def quantize(op: ops.Quantize, inputs: Infos, shape: Shape, where: str | None) -
     i = np.where(alive, i, -f)
     k = np.where(alive, k, 0)
     if not inputs:
-        low, high = code_bounds(k, i, f, op.overflow)
+        low, high = code_bounds(k, i, f, op.overflow, digits)
         step = f
     else:
         source = inputs[0]
         interval = Interval(source.low, source.high, source.frac)
-        image = interval.requantized(k, i, f, op.rounding, op.overflow, frac=frac)
+        image = interval.requantized(k, i, f, op.rounding, op.overflow, frac, digits)
         low, high = image.low, image.high
         finest = live_step(source)
         if op.overflow is not Overflow.WRAP:  # a wrapped value keeps the zeros of its input
-            under, over = interval.beyond(k, i, f, op.rounding, op.overflow)
-            lowest = f if op.overflow is not Overflow.SAT else np.where(k > 0, -i, NO_STEP)
+            under, over = interval.beyond(k, i, f, op.rounding, op.overflow, digits)
+            lowest = (
+                f if op.overflow is not Overflow.SAT or digits is not None else np.where(k > 0, -i, NO_STEP)
+            )
             finest = np.maximum(finest, np.where(under, lowest, NO_STEP))
             finest = np.maximum(finest, np.where(over, f, NO_STEP))
         return make_info(shape, frac, low, high, np.minimum(f, finest), where=where, keep_frac=True)

@@ -63,6 +63,7 @@ def _rows(call: LayerLowering) -> tuple[np.ndarray, int]:
         )
     state = quantizer.state()
     k, i, f = (np.ravel(part)[0] for part in (state.k, state.i, state.f))
+    digits = None if state.digits is None else np.ravel(state.digits)[0]
     values = np.asarray(keras.ops.convert_to_numpy(call.layer.embeddings), np.float32)
-    codes = to_codes(values, k, i, f, state.rounding, state.overflow)
+    codes = to_codes(values, k, i, f, state.rounding, state.overflow, digits)
     return np.asarray(codes, np.int64), int(f)

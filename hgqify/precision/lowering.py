@@ -174,7 +174,8 @@ class LayerLowering:
                 error.what, where=f"{self.path} ({role})", received=error.received, remedy=error.remedy
             ) from error
         k, i, f = (np.asarray(part, np.int64) for part in (state.k, state.i, state.f))
-        op = Quantize(k=k, i=i, f=f, rounding=state.rounding, overflow=state.overflow)
+        digits = None if state.digits is None else np.asarray(state.digits, np.int64)
+        op = Quantize(k=k, i=i, f=f, rounding=state.rounding, overflow=state.overflow, digits=digits)
         name = self.add(op, source, shape=self.shape_of(source), role=role)
         self._lowering.quantizers[name] = quantizer
         return name

@@ -43,6 +43,9 @@ class Quantize(Op):
     """Round, then handle overflow, element by element: the only operation that loses information.
 
     ``k``, ``i``, ``f`` are int arrays that broadcast to the tensor's shape (0-d: one format for all).
+    ``digits``, where given, is one more: the significant bits of minifloats (see
+    :mod:`hgqify.fixed.minifloat`), of which (k, i, f) is the fixed-point format that holds every number. The
+    results are codes on 2**-f like any others, so nothing behind a minifloat is special.
     """
 
     k: np.ndarray
@@ -50,11 +53,13 @@ class Quantize(Op):
     f: np.ndarray
     rounding: Rounding
     overflow: Overflow
+    digits: np.ndarray | None = None
 
     @property
     def is_uniform(self) -> bool:
         """Whether one format serves the whole tensor."""
-        return all(np.all(a == np.ravel(a)[0]) for a in (self.k, self.i, self.f))
+        parts = (self.k, self.i, self.f, *(() if self.digits is None else (self.digits,)))
+        return all(np.all(a == np.ravel(a)[0]) for a in parts)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -52,17 +52,20 @@ def prove_overflow(program: Program) -> tuple[OverflowProof, ...]:
     return tuple(_prove(program, node, node.op) for node in program.nodes if isinstance(node.op, Quantize))
 
 
-def needed_bits(source: TensorInfo, f: np.ndarray, rounding: Rounding) -> tuple[np.ndarray, np.ndarray]:
+def needed_bits(
+    source: TensorInfo, f: np.ndarray, rounding: Rounding, digits: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Smallest k and i, element by element, with which (k, i, f) holds all that is rounded to it.
 
     Args:
         source: bounds of what is to be rounded.
         f: fractional bits, broadcastable.
         rounding: a deterministic mode.
+        digits: significant bits, broadcastable; None for fixed point.
     """
     f = np.broadcast_to(np.asarray(f, np.int64), source.shape)
     low, high = (
-        requantize(end, source.frac, 1, _WIDE - f, f, rounding, Overflow.SAT)
+        requantize(end, source.frac, 1, _WIDE - f, f, rounding, Overflow.SAT, digits)
         for end in (source.low, source.high)
     )
     return minimal_bits(low, high, f)
@@ -77,7 +80,7 @@ def _prove(program: Program, node: Node, op: Quantize) -> OverflowProof:
     if source.info is None:
         return OverflowProof(name=node.name, layer=node.layer, overflow=op.overflow, proved=False, spare=None)
     interval = Interval(source.info.low, source.info.high, source.info.frac)
-    outside = interval.overflows(op.k, op.i, op.f, op.rounding, op.overflow)
+    outside = interval.overflows(op.k, op.i, op.f, op.rounding, op.overflow, op.digits)
     return OverflowProof(
         name=node.name,
         layer=node.layer,
@@ -89,7 +92,7 @@ def _prove(program: Program, node: Node, op: Quantize) -> OverflowProof:
 
 def _spare(op: Quantize, source: TensorInfo) -> np.ndarray:
     k, i, f = (np.broadcast_to(np.asarray(a, np.int64), source.shape) for a in (op.k, op.i, op.f))
-    need_k, need_i = needed_bits(source, f, op.rounding)
+    need_k, need_i = needed_bits(source, f, op.rounding, op.digits)
     # A format without bits is the constant 0, however negative its i.
     i = np.where(k + i + f > 0, i, -f)
     spare = i - need_i

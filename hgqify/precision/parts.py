@@ -213,7 +213,8 @@ def _is_free(program: Program, name: str) -> bool:
 def _entry(node: Node, readers: list[Node], taken: set[str]) -> tuple[Node, ...] | None:
     """Nodes that bring in what another part computes; None where float32 does not hold it."""
     info = node.info
-    if info is None or not _fits(info):
+    minifloat = isinstance(node.op, Quantize) and node.op.digits is not None
+    if info is None or not (minifloat or _fits(info)):
         return None
     if all(isinstance(reader.op, Quantize) for reader in readers):
         return (replace(node, op=Input(), inputs=(), info=None),)

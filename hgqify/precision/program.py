@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from hgqify.precision.ops import Input, Op
+from hgqify.precision.ops import Input, Op, Quantize
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -108,6 +108,12 @@ class Program:
         """The nodes with codes that float layers read."""
         real = {node.name for node in self.nodes if isinstance(node.op, Input)}
         return tuple(dict.fromkeys(name for kept in self.kept for name in kept.reads if name not in real))
+
+    @cached_property
+    def minifloats(self) -> tuple[str, ...]:
+        """Paths of the layers that quantize data to minifloats. Those of weights are constants like any."""
+        quantizers = ((node.layer, node.op) for node in self.nodes if isinstance(node.op, Quantize))
+        return tuple(dict.fromkeys(layer for layer, op in quantizers if op.digits is not None))
 
     @property
     def model_inputs(self) -> tuple[str, ...]:

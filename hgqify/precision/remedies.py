@@ -31,6 +31,11 @@ def remedy(program: Program, node: Node, missing: int, *, in_range: bool) -> str
     if isinstance(node.op, ops.Quantize):
         return f"quantize to {missing} bits less"
     origin = _origin(program, node)
+    if any(_reads_minifloats(program, name) for name in origin.inputs):
+        return (
+            "give the minifloats it reads fewer exponent bits, or an offset closer to their data; "
+            "or use q_type='kif' here"
+        )
     if _has_constants(origin.op) and _is_bias_alone(program, origin, missing):
         return f"quantize its bias with {missing} fractional bits less"
     # Of a product each factor gives its half.
@@ -89,6 +94,15 @@ def _is_bias_alone(program: Program, node: Node, missing: int) -> bool:
         return False
     products = int(source.step.max(initial=0)) + int(constant_step(kernel).max(initial=0))
     return int(constant_step(bias).max(initial=products)) - products >= missing
+
+
+def _reads_minifloats(program: Program, name: str) -> bool:
+    """Whether a tensor comes from a minifloat quantizer through operations that only move numbers."""
+    node = program.by_name[name]
+    if isinstance(node.op, ops.Quantize):
+        return node.op.digits is not None
+    moves = (ops.Reshape, ops.Transpose, ops.MaxPool, ops.Concatenate, ops.Pad, ops.Crop, ops.Repeat)
+    return isinstance(node.op, moves) and any(_reads_minifloats(program, source) for source in node.inputs)
 
 
 def _source_bits(program: Program, name: str) -> int:

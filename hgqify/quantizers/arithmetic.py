@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import keras
 
 from hgqify.fixed import Overflow, Rounding
-from hgqify.quantizers.float_bits import is_negative, layout, pow2_like
+from hgqify.quantizers.float_bits import exponent, is_negative, layout, pow2_like
 
 ops: Any = keras.ops  # typed as if every operation could return None
 
@@ -33,10 +33,30 @@ class Quantized(NamedTuple):
     rounded: Any
 
 
+class Factors(NamedTuple):
+    """Derivatives of a quantized value; None stands for the constant 1 (x) or 0 (the widths).
+
+    Attributes:
+        x, i, f, digits: with respect to these.
+    """
+
+    x: Any
+    i: Any
+    f: Any
+    digits: Any = None
+
+
 def quantize(
-    x: Any, k: Any, i: Any, f: Any, rounding: Rounding, overflow: Overflow | None, noise: Any = None
+    x: Any,
+    k: Any,
+    i: Any,
+    f: Any,
+    rounding: Rounding,
+    overflow: Overflow | None,
+    noise: Any = None,
+    digits: Any = None,
 ) -> Quantized:
-    """Round ``x`` to multiples of 2**-f, then handle overflow.
+    """Round ``x`` to multiples of 2**-f, or to its ``digits`` first bits, then handle overflow.
 
     Args:
         x: finite float32 or float64 tensor.
@@ -45,7 +65,11 @@ def quantize(
         rounding: the rounding mode; a stochastic one needs ``noise``.
         overflow: the overflow mode; None to round only, to a format wide enough for anything.
         noise: uniform numbers in [0, 1) of the shape of ``x``, for stochastic rounding.
+        digits: float32 tensor of integers up to 24: significant bits of a minifloat, whose overflow mode
+            saturates.
     """
+    if digits is not None:
+        return _quantize_digits(x, k, i, f, digits, rounding, noise)
     lsb = pow2_like(-f, x)
     u = x * pow2_like(f, x)
     code = _round(x, u, rounding, noise)
@@ -63,10 +87,33 @@ def quantize(
     return Quantized(_plus_zero(wrapped) * lsb, grid)
 
 
+def _quantize_digits(
+    x: Any, k: Any, i: Any, f: Any, digits: Any, rounding: Rounding, noise: Any
+) -> Quantized:
+    own = _own_frac(x, i, f, digits)
+    rounded = _round(x, x * pow2_like(own, x), rounding, noise) * pow2_like(-own, x)
+    # No digits round to 0, rather than saturate at 0: the gradient of the digits is then the error.
+    rounded = ops.where(digits > 0, rounded, 0.0)
+    top = pow2_like(i, x) - pow2_like(i - ops.maximum(digits, 0.0), x)
+    return Quantized(ops.clip(rounded, ops.where(k > 0, 0.0 - top, 0.0), top), rounded)
+
+
+def _own_frac(x: Any, i: Any, f: Any, digits: Any) -> Any:
+    """As :func:`hgqify.fixed.significant.own_frac`; a power more for what saturates changes nothing."""
+    return ops.minimum(f, digits - ops.minimum(ops.cast(exponent(x), f.dtype), i + 1))
+
+
 def width_gradients(
-    x: Any, value: Any, rounded: Any, k: Any, i: Any, f: Any, overflow: Overflow | None
-) -> tuple[Any, Any, Any]:
-    """Factors (d value / d x, d value / d i, d value / d f) of the straight-through gradient.
+    x: Any,
+    value: Any,
+    rounded: Any,
+    k: Any,
+    i: Any,
+    f: Any,
+    overflow: Overflow | None,
+    digits: Any = None,
+) -> Factors:
+    """Factors d value / d x, d i, d f and d digits of the straight-through gradient.
 
     ==================  =====  ==================  ===========================
     element             d x    d i                 d f
@@ -80,17 +127,47 @@ def width_gradients(
     The first row is HGQ's surrogate (arXiv 2405.00645), the others are the derivatives of
     the bounds 2^i - 2^-f, -k 2^i and -k (2^i - 2^-f). For modes that wrap, all elements follow the first
     row with q the rounded value before wrapping, and i has no gradient. An element counts as saturated
-    where its *rounded* value lies outside the range. None stands for the constant 1 or 0.
+    where its *rounded* value lies outside the range.
+
+    With significant bits the range ends at +-q with q = 2^i - 2^(i - digits):
+
+    ==================  =====  ==================  =====================  ================
+    element             d x    d i                 d digits               d f
+    ==================  =====  ==================  =====================  ================
+    normal number       1      0                   ln 2 (x - q)           0
+    subnormal number    1      0                   0                      ln 2 (x - q)
+    above the range     0      ln 2 q              ln 2 2^(i - digits)    0
+    below the range     0      -k ln 2 q           -k ln 2 2^(i-digits)   0
+    ==================  =====  ==================  =====================  ================
     """
     error = LN2 * (x - rounded)
+    if digits is not None:
+        return _digit_gradients(x, value, rounded, error, k, i, f, digits)
     if overflow is None or not overflow.saturates:
-        return None, None, error
+        return Factors(None, None, error)
     above, below = rounded > value, rounded < value
     bound, step = LN2 * pow2_like(i, x), LN2 * pow2_like(-f, x)
     low_step = -k * step if overflow is Overflow.SAT_SYM else 0.0
     di = ops.where(above, bound, ops.where(below, -k * bound, 0.0))
     df = ops.where(above, step, ops.where(below, low_step, error))
-    return ops.cast(ops.equal(rounded, value), x.dtype), di, df
+    return Factors(ops.cast(ops.equal(rounded, value), x.dtype), di, df)
+
+
+def _digit_gradients(
+    x: Any, value: Any, rounded: Any, error: Any, k: Any, i: Any, f: Any, digits: Any
+) -> Factors:
+    above, below = rounded > value, rounded < value
+    outside = ops.logical_or(above, below)
+    # Where f and the digits end at the same place, the first normal numbers, it is the digits' error.
+    subnormal = _own_frac(x, i, f + 1.0, digits) > f
+    last = LN2 * pow2_like(i - ops.maximum(digits, 0.0), x)
+    zero = ops.zeros_like(error)
+    return Factors(
+        ops.cast(ops.logical_not(outside), x.dtype),
+        ops.where(outside, LN2 * value, zero),
+        ops.where(ops.logical_and(subnormal, ops.logical_not(outside)), error, zero),
+        ops.where(above, last, ops.where(below, -k * last, ops.where(subnormal, zero, error))),
+    )
 
 
 def _round(x: Any, u: Any, rounding: Rounding, noise: Any) -> Any:

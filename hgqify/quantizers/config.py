@@ -18,7 +18,15 @@ MAX_BITS = 24
 EXPONENT_LIMIT = 100
 """Largest |i| and |f|: every LSB and every bound then stays a normal float32 number."""
 
+MAX_EXPONENT_BITS = 5
+"""Most exponent bits of a minifloat: the integer program holds its numbers as codes of up to 62 bits."""
+
+OFFSET_LIMIT = 60
+"""Largest |e0| of a minifloat: with it, |i| and |f| stay within `EXPONENT_LIMIT`."""
+
 _UNSET: Any = None
+
+_TRAINABLE = ("b", "i", "f", "m", "e", "e0")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,16 +43,19 @@ class QuantizerConfig:
         i0: initial integer bits without sign (kif, kbi).
         f0: initial fractional bits (kif).
         b0: initial bits without sign, i + f (kbi).
+        m0: initial mantissa bits (float), the leading one not counted; -1 rounds everything to 0.
+        e0: initial exponent bits (float), 1 to 5.
+        e00: initial offset e0 of the exponents (float): they go from 1 - 2^(e-1) + e0 to 2^(e-1) - 1 + e0.
         round_mode: :class:`~hgqify.fixed.Rounding` or its name.
-        overflow_mode: :class:`~hgqify.fixed.Overflow` or its name.
+        overflow_mode: :class:`~hgqify.fixed.Overflow` or its name; minifloats only saturate.
         homogeneous_axis: axes along which one width is shared. Negative axes count from the end.
         heterogeneous_axis: axes along which widths differ; give this or ``homogeneous_axis``.
             Data always shares its widths along the batch axis 0.
         trainable: whether the widths are trained; or which of them, such as ``("f",)``.
-        max_bits: upper limit of b = i + f in use, 1 to 24.
-        bc, ic, fc: constraints of trained b, i and f (`keras.constraints`, or `MinMax` in bits), applied
-            after every step of the optimizer; False for none.
-        br, ir, fr: regularizers of trained b, i and f (`keras.regularizers`, or `MonoL1`), in units of the
+        max_bits: upper limit of b = i + f in use, or of a minifloat's significant bits m + 1; 1 to 24.
+        bc, ic, fc, mc, ec, e0c: constraints of trained b, i, f, m, e and e0 (`keras.constraints`, or `MinMax`
+            in bits), applied after every step of the optimizer; False for none.
+        br, ir, fr, mr, er, e0r: regularizers of the same (`keras.regularizers`, or `MonoL1`), in units of the
             loss; False for none.
 
     Raises:
@@ -58,6 +69,9 @@ class QuantizerConfig:
     i0: float = _UNSET
     f0: float = _UNSET
     b0: float = _UNSET
+    m0: float = _UNSET
+    e0: float = _UNSET
+    e00: float = _UNSET
     round_mode: Rounding = _UNSET
     overflow_mode: Overflow = _UNSET
     homogeneous_axis: tuple[int, ...] | None = None
@@ -67,9 +81,15 @@ class QuantizerConfig:
     bc: Rule = _UNSET
     ic: Rule = _UNSET
     fc: Rule = _UNSET
+    mc: Rule = _UNSET
+    ec: Rule = _UNSET
+    e0c: Rule = _UNSET
     br: Rule = _UNSET
     ir: Rule = _UNSET
     fr: Rule = _UNSET
+    mr: Rule = _UNSET
+    er: Rule = _UNSET
+    e0r: Rule = _UNSET
 
     def __post_init__(self) -> None:
         place = Place.DATALANE if self.place is None else as_member(Place, self.place, "place")
@@ -87,6 +107,9 @@ class QuantizerConfig:
             "i0": _exponent("i0", values["i0"]),
             "f0": _exponent("f0", values["f0"]),
             "b0": _exponent("b0", values["b0"]),
+            "m0": _number("m0", values["m0"], -1, MAX_BITS - 1),
+            "e0": _number("e0", values["e0"], 1, MAX_EXPONENT_BITS),
+            "e00": _number("e00", values["e00"], -OFFSET_LIMIT, OFFSET_LIMIT),
             "round_mode": as_member(Rounding, values["round_mode"], "round_mode"),
             "overflow_mode": as_member(Overflow, values["overflow_mode"], "overflow_mode"),
             "homogeneous_axis": _axes("homogeneous_axis", values.get("homogeneous_axis")),
@@ -114,9 +137,16 @@ class QuantizerConfig:
                 received="k0=0",
                 remedy="set k0=1, or use WRAP",
             )
+        if self.q_type is QType.FLOAT and not self.overflow_mode.saturates:
+            raise RuleError(
+                "a minifloat saturates at its largest number and never wraps",
+                where="QuantizerConfig",
+                received=f"overflow_mode={self.overflow_mode} with q_type='float'",
+                remedy="leave overflow_mode out, or use SAT_SYM",
+            )
 
     def trains(self, width: str) -> bool:
-        """Whether a width ('b', 'i' or 'f') is trained, where the quantizer has it as a number of its own."""
+        """Whether a width, such as 'f' or 'e0', is trained, where the quantizer has it as its own."""
         return self.trainable if isinstance(self.trainable, bool) else width in self.trainable
 
     def replace(self, **changes: Any) -> "QuantizerConfig":
@@ -196,21 +226,23 @@ def _sign(value: object) -> int:
 def _trainable(value: Any) -> bool | tuple[str, ...]:
     if isinstance(value, bool) or (isinstance(value, numbers.Integral) and value in (0, 1)):
         return bool(value)
-    if isinstance(value, (tuple, list)) and set(value) <= {"b", "i", "f"}:
+    if isinstance(value, (tuple, list)) and set(value) <= set(_TRAINABLE):
         return tuple(sorted(set(value)))
     raise RuleError(
-        "trainable must be True, False, or some of 'b', 'i', 'f'", where="trainable", received=repr(value)
+        f"trainable must be True, False, or some of {', '.join(map(repr, _TRAINABLE))}",
+        where="trainable",
+        received=repr(value),
     )
 
 
 def _exponent(name: str, value: object) -> float:
-    if isinstance(value, numbers.Real) and math.isfinite(value) and abs(float(value)) <= EXPONENT_LIMIT:
+    return _number(name, value, -EXPONENT_LIMIT, EXPONENT_LIMIT)
+
+
+def _number(name: str, value: object, low: int, high: int) -> float:
+    if isinstance(value, numbers.Real) and math.isfinite(value) and low <= float(value) <= high:
         return float(value)
-    raise RuleError(
-        f"{name} must be a number from -{EXPONENT_LIMIT} to {EXPONENT_LIMIT}",
-        where=name,
-        received=repr(value),
-    )
+    raise RuleError(f"{name} must be a number from {low} to {high}", where=name, received=repr(value))
 
 
 def _max_bits(value: object) -> int:

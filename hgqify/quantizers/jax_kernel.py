@@ -11,40 +11,50 @@ from hgqify.quantizers.arithmetic import quantize, width_gradients
 
 
 def jax_kernel(
-    x: Any, k: Any, i: Any, f: Any, rounding: Rounding, overflow: Overflow | None, noise: Any = None
+    x: Any,
+    k: Any,
+    i: Any,
+    f: Any,
+    rounding: Rounding,
+    overflow: Overflow | None,
+    noise: Any = None,
+    digits: Any = None,
 ) -> Any:
     """Quantize; arguments as :func:`~hgqify.quantizers.arithmetic.quantize`, gradient as ``width_gradients``.
 
     The backward pass is one elementwise expression and, for shared widths, one reduction per width. What
     nobody asks for (the gradient of a width that is not trained) is removed by the compiler.
     """
-    return _compiled(rounding, overflow, x, k, i, f, noise)
+    return _compiled(rounding, overflow, x, k, i, f, noise, digits)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _kernel(rounding: Rounding, overflow: Overflow | None, x: Any, k: Any, i: Any, f: Any, noise: Any) -> Any:
-    return quantize(x, k, i, f, rounding, overflow, noise).value
+def _kernel(
+    rounding: Rounding, overflow: Overflow | None, x: Any, k: Any, i: Any, f: Any, noise: Any, digits: Any
+) -> Any:
+    return quantize(x, k, i, f, rounding, overflow, noise, digits).value
 
 
 def _forward(
-    rounding: Rounding, overflow: Overflow | None, x: Any, k: Any, i: Any, f: Any, noise: Any
+    rounding: Rounding, overflow: Overflow | None, x: Any, k: Any, i: Any, f: Any, noise: Any, digits: Any
 ) -> tuple[Any, Any]:
-    result = quantize(x, k, i, f, rounding, overflow, noise)
-    return result.value, (x, result.value, result.rounded, k, i, f, noise)
+    result = quantize(x, k, i, f, rounding, overflow, noise, digits)
+    return result.value, (x, result.value, result.rounded, k, i, f, noise, digits)
 
 
 def _backward(
     rounding: Rounding, overflow: Overflow | None, residuals: Any, gradient: Any
 ) -> tuple[Any, ...]:
     del rounding
-    x, value, rounded, k, i, f, noise = residuals
-    dx, di, df = width_gradients(x, value, rounded, k, i, f, overflow)
+    x, value, rounded, k, i, f, noise, digits = residuals
+    dx, di, df, dd = width_gradients(x, value, rounded, k, i, f, overflow, digits)
     return (
         _reduced(gradient if dx is None else gradient * dx, x),
         None if k is None else jnp.zeros_like(k),
         None if i is None else jnp.zeros_like(i) if di is None else _reduced(gradient * di, i),
         _reduced(gradient * df, f),
         None if noise is None else jnp.zeros_like(noise),
+        None if digits is None else _reduced(gradient * dd, digits),
     )
 
 

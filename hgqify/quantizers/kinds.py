@@ -9,17 +9,19 @@ from hgqify.errors import RuleError
 
 
 class QType(enum.StrEnum):
-    """How the format (k, i, f) of a quantizer is parametrised.
+    """How the format of a quantizer is parametrised: fixed point (k, i, f), or a minifloat.
 
     ======  ================================================================
     kif     sign, integer bits, fractional bits
     kbi     sign, bits without sign b = i + f, integer bits; so f = b - i
+    float   minifloat: mantissa bits m, exponent bits e, offset e0 of the exponents
     dummy   no quantization: the value passes unchanged
     ======  ================================================================
     """
 
     KIF = "kif"
     KBI = "kbi"
+    FLOAT = "float"
     DUMMY = "dummy"
 
 

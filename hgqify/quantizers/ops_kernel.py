@@ -11,22 +11,30 @@ ops: Any = keras.ops  # typed as if every operation could return None
 
 
 def ops_kernel(
-    x: Any, k: Any, i: Any, f: Any, rounding: Rounding, overflow: Overflow | None, noise: Any = None
+    x: Any,
+    k: Any,
+    i: Any,
+    f: Any,
+    rounding: Rounding,
+    overflow: Overflow | None,
+    noise: Any = None,
+    digits: Any = None,
 ) -> Any:
     """Quantize; arguments as :func:`~hgqify.quantizers.arithmetic.quantize`, gradient as ``width_gradients``.
 
-    The value is q + sum of (factor * (p - stop(p))) over x, i and f: p - p is 0 exactly, and the factors
-    are what differentiation sees.
+    The value is q + sum of (factor * (p - stop(p))) over x and the widths: p - p is 0 exactly, and the
+    factors are what differentiation sees.
     """
-    x_, k_, i_, f_ = (None if t is None else ops.stop_gradient(t) for t in (x, k, i, f))
-    result = quantize(x_, k_, i_, f_, rounding, overflow, noise)
-    factors = width_gradients(x_, result.value, result.rounded, k_, i_, f_, overflow)
-    dx, di, df = (None if factor is None else ops.stop_gradient(factor) for factor in factors)
+    x_, k_, i_, f_, digits_ = (None if t is None else ops.stop_gradient(t) for t in (x, k, i, f, digits))
+    result = quantize(x_, k_, i_, f_, rounding, overflow, noise, digits_)
+    factors = width_gradients(x_, result.value, result.rounded, k_, i_, f_, overflow, digits_)
+    dx, *rest = (None if factor is None else ops.stop_gradient(factor) for factor in factors)
     value = ops.stop_gradient(result.value)
     value = value + (_zero(x) if dx is None else dx * _zero(x))
-    if di is not None:
-        value = value + di * _zero(i)
-    return value + df * _zero(f)
+    for factor, width in zip(rest, (i, f, digits), strict=True):
+        if factor is not None:
+            value = value + factor * _zero(width)
+    return value
 
 
 def ops_straight_through(value: Any, through: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The trainable fixed-point quantizer."""
+"""The trainable quantizer."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from hgqify.errors import PrecisionError
 from hgqify.fixed import Overflow, Rounding, deployed
+from hgqify.quantizers import minifloats
 from hgqify.quantizers.axes import shared_axes, width_shape
 from hgqify.quantizers.config import EXPONENT_LIMIT, MAX_BITS, QuantizerConfig
 from hgqify.quantizers.kernel import active_kernel
@@ -38,9 +39,12 @@ ops: Any = keras.ops  # typed as if every operation could return None
 class Quantizer(keras.layers.Layer):
     """Rounds to 2^-f, then handles overflow of [-k 2^i, 2^i - 2^-f]; k, i, f per tensor, channel or element.
 
+    Or rounds to the nearest minifloat (q_type 'float'; see :class:`hgqify.fixed.Minifloat`).
+
     The result equals :func:`hgqify.fixed.quantize` bit for bit on every finite float32 input. Gradients are
     those of :func:`hgqify.quantizers.arithmetic.width_gradients` (HGQ, arXiv 2405.00645). The variables are
-    real numbers that act rounded to integers, clipped so that b = i + f <= ``max_bits``.
+    real numbers that act rounded to integers, clipped so that b = i + f <= ``max_bits`` (a minifloat's
+    significant bits m + 1 <= ``max_bits``, 1 <= e <= 5).
 
     ==========================  ===================  =====================================================
     config                      trained              k and i
@@ -50,6 +54,7 @@ class Quantizer(keras.layers.Layer):
     kbi, data, WRAP or WRAP_SM  b (f = b - i)        tracked
     kif, data, SAT or SAT_SYM   f, i                 k fixed
     kbi otherwise               b, i                 k fixed
+    float                       m, e, e0             k fixed
     dummy                       -                    identity
     ==========================  ===================  =====================================================
 
@@ -89,6 +94,9 @@ class Quantizer(keras.layers.Layer):
         self.i: Any = None
         self.f: Any = None
         self.b: Any = None
+        self.m: Any = None
+        self.e: Any = None
+        self.e0: Any = None
         self.width_shape: tuple[int, ...] = ()
         self.shared_axes: tuple[int, ...] = ()
 
@@ -96,6 +104,11 @@ class Quantizer(keras.layers.Layer):
     def is_dummy(self) -> bool:
         """Whether values pass unchanged."""
         return self.config.q_type is QType.DUMMY
+
+    @property
+    def is_minifloat(self) -> bool:
+        """Whether values become minifloats."""
+        return self.config.q_type is QType.FLOAT
 
     @property
     def derives_range(self) -> bool:
@@ -118,6 +131,11 @@ class Quantizer(keras.layers.Layer):
         self.shared_axes = shared_axes(config, tuple(input_shape), str(self.path))
         self.width_shape = width_shape(tuple(input_shape), self.shared_axes, str(self.path))
         if self.is_dummy:
+            return
+        if self.is_minifloat:
+            self.k = self._add("k", config.k0, False)
+            for name, value in (("m", config.m0), ("e", config.e0), ("e0", config.e00)):
+                setattr(self, name, self._add(name, value, config.trains(name)))
             return
         if config.q_type is QType.KIF:
             self.f = self._add("f", config.f0, config.trains("f"))
@@ -149,6 +167,10 @@ class Quantizer(keras.layers.Layer):
             return x
         mode, noise = self._rounding(x, bool(training))
         kernel = active_kernel()
+        if self.is_minifloat:
+            i, f, digits = minifloats.widths(self._parts_in_use())
+            k = ops.convert_to_tensor(self.k)
+            return kernel(x, k, i, f, mode, self.config.overflow_mode, noise, digits)
         if self.derives_range:
             return kernel(x, None, None, self._derived_f(x, mode, noise), mode, None, noise)
         if self.tracks_range and (is_tracing() or (training and self.trainable)):
@@ -171,6 +193,13 @@ class Quantizer(keras.layers.Layer):
         return Widths(ops.convert_to_tensor(self.k), i, fraction_in_use(self.config, self._width, i))
 
     @property
+    def _parts(self) -> minifloats.Parts:
+        return minifloats.Parts(self.m, self.e, self.e0)
+
+    def _parts_in_use(self) -> minifloats.Parts:
+        return minifloats.parts_in_use(self.config, self._parts)
+
+    @property
     def _width(self) -> Any:
         return self.b if self.config.q_type is QType.KBI else self.f
 
@@ -186,9 +215,10 @@ class Quantizer(keras.layers.Layer):
     def bits(self, x: Any = None, quantized: Any = None) -> Any:
         """max(i + f, 0): bits without sign, float32, of the shape of the widths without the batch axis.
 
-        Differentiable in f, b and i. For a quantizer that derives its range, i is that of the largest
-        magnitude (so that -1 LSB counts one bit as +1 LSB does) and ``x`` is the tensor, e.g. the weight;
-        ``quantized`` is what the quantizer makes of it at inference, if that is known already.
+        For a minifloat k + e + m, the bits it is stored in, as HGQ2 counts it; 0 for the constant 0.
+        Differentiable in f, b and i, or in m and e. For a quantizer that derives its range, i is that of the
+        largest magnitude (so that -1 LSB counts one bit as +1 LSB does) and ``x`` is the tensor, e.g. the
+        weight; ``quantized`` is what the quantizer makes of it at inference, if that is known already.
 
         Raises:
             PrecisionError: for 'dummy', or where ``x`` is needed and missing.
@@ -201,6 +231,8 @@ class Quantizer(keras.layers.Layer):
             if quantized is None:
                 quantized = active_kernel()(x, None, None, ops.stop_gradient(f), mode, None)
             total = derived_bits(quantized, f, self.shared_axes)
+        elif self.is_minifloat:
+            total = minifloats.stored_bits(ops.convert_to_tensor(self.k), self._parts_in_use())
         elif self.config.q_type is QType.KBI:
             total = bits_in_use(self.config, self.b)
         else:
@@ -221,6 +253,7 @@ class Quantizer(keras.layers.Layer):
         """
         self._need_format(weights)
         rounding, overflow = deployed(self.config.round_mode), self.config.overflow_mode
+        digits = None
         if self.derives_range:
             values = np.asarray(ops.convert_to_numpy(weights), self.compute_dtype)
             f = known(self.f) if self.config.max_bits >= MAX_BITS else self._derived_f(values, rounding, None)
@@ -230,11 +263,16 @@ class Quantizer(keras.layers.Layer):
             i = int_bits(low, high, f, rounding=rounding, overflow=overflow)
             # Nothing overflows the derived range; WRAP_SM alone would want a sign even so.
             overflow = Overflow.WRAP if overflow is Overflow.WRAP_SM else overflow
+        elif self.is_minifloat:
+            k = as_integers(self.k)
+            i, f, digits = minifloats.known_widths(minifloats.known_parts(self.config, self._parts))
+            # Without digits there is no range either: the constant 0 by its format, as everywhere.
+            k, i = np.where(digits > 0, k, 0), np.where(digits > 0, i, -f)
         else:
             k, i, f = (as_integers(part) for part in known_widths(self.config, self.k, self.i, self._width))
         if not self.config.place.is_constant:
-            k, i, f = k[0], i[0], f[0]
-        return QuantizerState(k=k, i=i, f=f, rounding=rounding, overflow=overflow)
+            k, i, f, digits = k[0], i[0], f[0], None if digits is None else digits[0]
+        return QuantizerState(k=k, i=i, f=f, rounding=rounding, overflow=overflow, digits=digits)
 
     def set_state(
         self, k: npt.ArrayLike | None = None, i: npt.ArrayLike | None = None, f: npt.ArrayLike | None = None
@@ -245,9 +283,14 @@ class Quantizer(keras.layers.Layer):
         derived from the tensor, given ones are ignored: they could only be the same or overflow.
 
         Raises:
-            PrecisionError: for 'dummy', before ``build``, a shape that does not fit, or values out of range.
+            PrecisionError: for 'dummy' and 'float', before ``build``, a shape that does not fit, or values
+                out of range.
         """
         self._need_format(())
+        if self.is_minifloat:
+            raise PrecisionError(
+                "a minifloat has no i and f of its own", where=self.path, remedy="use set_minifloat(m, e, e0)"
+            )
         parts = {
             name: checked(name, value, self.width_shape, str(self.path))
             for name, value in (("k", k), ("i", i), ("f", f))
@@ -265,6 +308,39 @@ class Quantizer(keras.layers.Layer):
         if self.f is not None and parts["f"] is not None:
             self.f.assign(parts["f"])
 
+    def minifloat(self) -> minifloats.Parts:
+        """m, e and e0 in use, NumPy integers of the shape of the widths.
+
+        Raises:
+            PrecisionError: no minifloat, or before ``build``.
+        """
+        self._need_minifloat()
+        return minifloats.known_parts(self.config, self._parts)
+
+    def set_minifloat(
+        self, m: npt.ArrayLike | None = None, e: npt.ArrayLike | None = None, e0: npt.ArrayLike | None = None
+    ) -> None:
+        """Assign the parts of a minifloat, each broadcast to the widths; parts left out stay.
+
+        Raises:
+            PrecisionError: no minifloat, before ``build``, a shape that does not fit, or values out of range.
+        """
+        self._need_minifloat()
+        for (name, low, high), value in zip(minifloats.limits(self.config), (m, e, e0), strict=True):
+            part = checked(name, value, self.width_shape, str(self.path), low, high)
+            if part is not None:
+                getattr(self, name).assign(part)
+
+    def _need_minifloat(self) -> None:
+        self._need_format(())
+        if not self.is_minifloat:
+            raise PrecisionError(
+                "the quantizer is no minifloat",
+                where=self.path,
+                received=f"q_type '{self.config.q_type}'",
+                remedy="make it with q_type='float'",
+            )
+
     def reset_range(self) -> None:
         """Forget the tracked range, so that training calls trace it anew; no-op where nothing is tracked."""
         if self.tracks_range:
@@ -275,7 +351,9 @@ class Quantizer(keras.layers.Layer):
     def _need_format(self, tensor: Any) -> None:
         if self.is_dummy:
             raise PrecisionError(
-                "a dummy quantizer has no format", where=self.path, remedy="use q_type 'kif' or 'kbi'"
+                "a dummy quantizer has no format",
+                where=self.path,
+                remedy="use q_type 'kif', 'kbi' or 'float'",
             )
         if not self.built:
             raise PrecisionError(

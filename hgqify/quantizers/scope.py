@@ -19,6 +19,9 @@ OPTIONS = (
     "i0",
     "f0",
     "b0",
+    "m0",
+    "e0",
+    "e00",
     "round_mode",
     "overflow_mode",
     "homogeneous_axis",
@@ -40,7 +43,7 @@ class QuantizerConfigScope:
         place: only quantizers at this place (or these) are affected; 'all' for any.
         default_q_type: the parametrisation of configs that name none.
         **overrides: new defaults, any of :data:`OPTIONS`. Giving one of ``homogeneous_axis`` and
-            ``heterogeneous_axis`` replaces both.
+            ``heterogeneous_axis`` replaces both. A minifloat saturates whatever ``overflow_mode`` says.
 
     Example::
 
@@ -112,7 +115,8 @@ def _members(kind: type[QType] | type[Place], value: str | Iterable[str], option
 # The defaults of an empty context. Parametrisation and overflow are those of the HGQ2 page; rounding is
 # RND, the nearest code with one adder in hardware. Weights, biases and data have one width per element
 # (the finest granularity, which the study behind our recipe found cheapest at equal accuracy), tables one
-# width in all: a table's entries leave through one port.
+# width in all: a table's entries leave through one port. Minifloats start with HGQ2's 1 + 4 + 2 bits and
+# round to nearest even, as minifloats elsewhere do.
 _BUILT_IN = (
     QuantizerConfigScope(
         default_q_type="kbi",
@@ -120,6 +124,9 @@ _BUILT_IN = (
         i0=1,
         f0=6,
         b0=7,
+        m0=2,
+        e0=4,
+        e00=0,
         round_mode="RND",
         overflow_mode="SAT_SYM",
         homogeneous_axis=(),
@@ -131,6 +138,7 @@ _BUILT_IN = (
     QuantizerConfigScope(
         place="datalane", default_q_type="kif", overflow_mode="WRAP", homogeneous_axis=(0,), i0=2, f0=4
     ),
+    QuantizerConfigScope(q_type="float", round_mode="RND_CONV"),
 )
 
 _active: ContextVar[tuple[QuantizerConfigScope, ...]] = ContextVar("quantizer_config_scopes", default=())
@@ -144,9 +152,12 @@ def default_q_type(place: Place) -> QType:
 
 def defaults_for(place: Place, q_type: QType) -> dict[str, Any]:
     """Every option's default in the current context; exactly one of the two axis options is present."""
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {"overflow_mode": Overflow.SAT_SYM}
     for scope in (*_BUILT_IN, *_active.get()):
-        new = scope.overrides_for(place, q_type)
+        new = dict(scope.overrides_for(place, q_type))
+        if q_type is QType.FLOAT:
+            # A minifloat saturates; what a scope says for others is no concern of it.
+            new.pop("overflow_mode", None)
         if any(name in new for name in AXIS_OPTIONS):
             for name in AXIS_OPTIONS:
                 values.pop(name, None)

@@ -9,29 +9,37 @@ from hgqify.quantizers.arithmetic import quantize, width_gradients
 
 
 def tensorflow_kernel(
-    x: Any, k: Any, i: Any, f: Any, rounding: Rounding, overflow: Overflow | None, noise: Any = None
+    x: Any,
+    k: Any,
+    i: Any,
+    f: Any,
+    rounding: Rounding,
+    overflow: Overflow | None,
+    noise: Any = None,
+    digits: Any = None,
 ) -> Any:
     """Quantize; arguments as :func:`~hgqify.quantizers.arithmetic.quantize`, gradient as ``width_gradients``.
 
     The tape sees one operation. In a graph, what nobody asks for is pruned.
     """
     # Variables are read here, so that the tape follows them to what is passed on.
-    given = [None if t is None else tf.convert_to_tensor(t) for t in (x, k, i, f, noise)]
+    given = [None if t is None else tf.convert_to_tensor(t) for t in (x, k, i, f, noise, digits)]
 
     @tf.custom_gradient
     def kernel(*tensors: Any) -> tuple[Any, Any]:
         rest = iter(tensors)
-        x, k, i, f, noise = (None if t is None else next(rest) for t in given)
-        result = quantize(x, k, i, f, rounding, overflow, noise)
+        x, k, i, f, noise, digits = (None if t is None else next(rest) for t in given)
+        result = quantize(x, k, i, f, rounding, overflow, noise, digits)
 
         def backward(gradient: Any) -> list[Any]:
-            dx, di, df = width_gradients(x, result.value, result.rounded, k, i, f, overflow)
+            dx, di, df, dd = width_gradients(x, result.value, result.rounded, k, i, f, overflow, digits)
             found = (
                 _reduced(gradient if dx is None else gradient * dx, x),
                 None,
                 None if di is None else _reduced(gradient * di, i),
                 _reduced(gradient * df, f),
                 None,
+                None if dd is None else _reduced(gradient * dd, digits),
             )
             return [part for part, t in zip(found, given, strict=True) if t is not None]
 

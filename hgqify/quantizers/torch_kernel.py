@@ -9,14 +9,21 @@ from hgqify.quantizers.arithmetic import quantize, width_gradients
 
 
 def torch_kernel(
-    x: Any, k: Any, i: Any, f: Any, rounding: Rounding, overflow: Overflow | None, noise: Any = None
+    x: Any,
+    k: Any,
+    i: Any,
+    f: Any,
+    rounding: Rounding,
+    overflow: Overflow | None,
+    noise: Any = None,
+    digits: Any = None,
 ) -> Any:
     """Quantize; arguments as :func:`~hgqify.quantizers.arithmetic.quantize`, gradient as ``width_gradients``.
 
     Autograd sees one node, keeps x, the result and the widths, and computes what is asked for: the gradient
     of a width that is not trained costs nothing.
     """
-    return _Kernel.apply(x, k, i, f, noise, rounding, overflow)
+    return _Kernel.apply(x, k, i, f, digits, noise, rounding, overflow)
 
 
 def torch_straight_through(value: Any, through: Any) -> Any:
@@ -32,28 +39,30 @@ class _Kernel(torch.autograd.Function):
         k: Any,
         i: Any,
         f: Any,
+        digits: Any,
         noise: Any,
         rounding: Rounding,
         overflow: Overflow | None,
     ) -> Any:
-        result = quantize(x, k, i, f, rounding, overflow, noise)
+        result = quantize(x, k, i, f, rounding, overflow, noise, digits)
         ctx.overflow = overflow
         # Where nothing saturates, the gradient does not ask for the value.
         value = result.value if overflow is not None and overflow.saturates else None
-        ctx.save_for_backward(x, value, result.rounded, k, i, f)
+        ctx.save_for_backward(x, value, result.rounded, k, i, f, digits)
         return result.value
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
         (gradient,) = gradients
-        x, value, rounded, k, i, f = ctx.saved_tensors
-        dx, di, df = width_gradients(x, value, rounded, k, i, f, ctx.overflow)
-        wants_x, _, wants_i, wants_f, *_ = ctx.needs_input_grad
+        x, value, rounded, k, i, f, digits = ctx.saved_tensors
+        dx, di, df, dd = width_gradients(x, value, rounded, k, i, f, ctx.overflow, digits)
+        wants_x, _, wants_i, wants_f, wants_digits, *_ = ctx.needs_input_grad
         return (
             _reduced(gradient if dx is None else gradient * dx, x) if wants_x else None,
             None,
             None if di is None or not wants_i else _reduced(gradient * di, i),
             _reduced(gradient * df, f) if wants_f else None,
+            None if dd is None or not wants_digits else _reduced(gradient * dd, digits),
             *(None,) * 3,
         )
 

@@ -14,10 +14,10 @@ import keras
 
 from hgqify.errors import RuleError
 
-CONSTRAINTS = ("bc", "ic", "fc")
-"""Of b (kbi), of trained i, and of f (kif)."""
+CONSTRAINTS = ("bc", "ic", "fc", "mc", "ec", "e0c")
+"""Of b (kbi), of trained i, of f (kif), and of a minifloat's m, e and e0."""
 
-REGULARIZERS = ("br", "ir", "fr")
+REGULARIZERS = ("br", "ir", "fr", "mr", "er", "e0r")
 
 RULES = (*CONSTRAINTS, *REGULARIZERS)
 

@@ -124,9 +124,14 @@ def as_integers(width: Any) -> npt.NDArray[np.int64]:
 
 
 def checked(
-    name: str, value: npt.ArrayLike | None, shape: tuple[int, ...], where: str
+    name: str,
+    value: npt.ArrayLike | None,
+    shape: tuple[int, ...],
+    where: str,
+    low: float = -EXPONENT_LIMIT,
+    high: float = EXPONENT_LIMIT,
 ) -> npt.NDArray[np.float32] | None:
-    """``value`` (k, i or f) broadcast to ``shape``; None stays None.
+    """``value`` (k, i, f or a part of a minifloat) broadcast to ``shape``; None stays None.
 
     Raises:
         PrecisionError: it does not broadcast, or is out of range.
@@ -143,10 +148,10 @@ def checked(
             received=f"shape {np.shape(value)} for widths of shape {shape}",
             remedy="reduce it over the shared axes, or choose a finer granularity",
         ) from None
-    valid = np.isin(array, (0, 1)) if name == "k" else np.abs(array) <= EXPONENT_LIMIT
+    valid = np.isin(array, (0, 1)) if name == "k" else (array >= low) & (array <= high)
     if not np.all(valid):
         raise PrecisionError(
-            "k must be 0 or 1" if name == "k" else f"{name} must lie within +-{EXPONENT_LIMIT}",
+            "k must be 0 or 1" if name == "k" else f"{name} must lie within {low:g} and {high:g}",
             where=where,
             received=f"{array[~valid].flat[0]}",
         )

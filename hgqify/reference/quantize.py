@@ -34,7 +34,7 @@ def real_quantizer(op: Quantize, info: TensorInfo) -> Step:
     """Floats to codes on ``info.frac``."""
     k, i, f = _parts(op, info.shape)
     up = np.where(k + i + f > 0, info.frac - f, 0)
-    return lambda x: to_codes(x, k, i, f, op.rounding, op.overflow) << up
+    return lambda x: to_codes(x, k, i, f, op.rounding, op.overflow, op.digits) << up
 
 
 def code_quantizer(op: Quantize, source: TensorInfo, info: TensorInfo) -> Step:
@@ -45,13 +45,14 @@ def code_quantizer(op: Quantize, source: TensorInfo, info: TensorInfo) -> Step:
     down = np.where(alive, source.frac - f, 0)
     reach = max(int(np.max(np.abs(source.low), initial=0)), int(np.max(np.abs(source.high), initial=0)))
     short = (
-        op.rounding in _SHORT_ROUNDING
+        op.digits is None
+        and op.rounding in _SHORT_ROUNDING
         and op.overflow in _SHORT_OVERFLOW
         and int(down.max(initial=0)) < 61
         and reach.bit_length() + max(0, -int(down.min(initial=0))) < 62
     )
     if not short:
-        return lambda x: requantize(x, source.frac, k, i, f, op.rounding, op.overflow) << up
+        return lambda x: requantize(x, source.frac, k, i, f, op.rounding, op.overflow, op.digits) << up
     round_codes = _rounding(op.rounding, np.maximum(down, 0), np.maximum(-down, 0))
     limit = _limit(op.overflow, k, i, f)
     if np.any(up):

@@ -70,7 +70,7 @@ class Watch:
 
     def _beyond(self, x: np.ndarray) -> np.ndarray:
         op = self._op
-        return overflows(x, op.k, op.i, op.f, op.rounding, op.overflow, frac=self._frac)
+        return overflows(x, op.k, op.i, op.f, op.rounding, op.overflow, op.digits, frac=self._frac)
 
     def _rounded(self, x: np.ndarray) -> np.ndarray:
         """Codes on the quantizer's own LSB, as float64."""

@@ -144,7 +144,7 @@ def _float32(report: Report) -> Fact:
         details.append("in float64 all of it is proved: hgqify.float64.predict(model, inputs)")
     return Fact(
         name="float32",
-        text=f"no proof that Keras equals the integers in {named}; reference and firmware are exact",
+        text=f"no proof that Keras equals the integers in {named}; the integers are exact",
         tone="attention",
         details=tuple(details),
     )

@@ -12,8 +12,11 @@ from hgqify.quantizers import QuantizerConfigScope
 SAMPLES = 96
 
 
-def model() -> keras.Model:
-    """As the page builds them: nested scopes, quantized and plain Keras layers mixed; weights from NumPy."""
+def model(*, minifloats: bool = True) -> keras.Model:
+    """As the page builds them: nested scopes, quantized and plain Keras layers mixed; weights from NumPy.
+
+    Without minifloats it can be built as firmware.
+    """
     with (
         QuantizerConfigScope(place="all", default_q_type="kbi", overflow_mode="SAT_SYM"),
         QuantizerConfigScope(place="datalane", default_q_type="kif", overflow_mode="WRAP", i0=3, f0=4),
@@ -34,6 +37,9 @@ def model() -> keras.Model:
         rows = q.QEmbedding(9, 4, oq_conf={"overflow_mode": "SAT"}, name="words_to_rows")(words)
         x = keras.layers.Concatenate(name="joined")([x, keras.layers.Flatten(name="flat_words")(rows)])
         x = q.QDense(12, kq_conf={"q_type": "kif", "f0": 5}, activation="relu6", name="hidden")(x)
+        mini = {"q_type": "float", "m0": 2, "e0": 2}
+        if minifloats:
+            x = q.QDense(8, iq_conf={**mini, "e00": 2}, kq_conf=mini, activation="relu", name="minifloats")(x)
         built = keras.Model([image, words], q.QDense(5, name="scores_out")(x), name="hand_built")
     rng = np.random.default_rng(0)
     for layer in q.quantized_layers(built):

@@ -40,7 +40,7 @@ def test_a_budget_needs_gradients_from_jax() -> None:
 
 
 def test_c_simulation_of_a_model_built_by_hand(tmp_path: Path) -> None:
-    model = hand_built.model()
+    model = hand_built.model(minifloats=False)
     program = lower(model)
     write_project(program, tmp_path / "hls", ProjectOptions())
     with compile_project(tmp_path / "hls", optimization="-O0") as simulation:

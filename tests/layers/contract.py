@@ -44,7 +44,7 @@ class Case:
 def quantized(quantizer: Quantizer, x: np.ndarray, weights: object = None) -> np.ndarray:
     """What ``fixed`` makes of ``x`` in the quantizer's formats."""
     state = quantizer.state(weights)
-    return fixed.quantize(x, state.k, state.i, state.f, state.rounding, state.overflow)
+    return fixed.quantize(x, state.k, state.i, state.f, state.rounding, state.overflow, state.digits)
 
 
 def scatter_widths(layer: QLayer, rng: np.random.Generator) -> None:
@@ -55,6 +55,10 @@ def scatter_widths(layer: QLayer, rng: np.random.Generator) -> None:
         if quantizer is None or quantizer.is_dummy:
             continue
         shape = quantizer.width_shape
+        if quantizer.is_minifloat:
+            parts = ((0, 4), (1, 4), (-1, 2))
+            quantizer.set_minifloat(*(rng.integers(*part, shape) for part in parts))
+            continue
         quantizer.set_state(i=rng.integers(0, 3, shape), f=rng.integers(1, 5, shape))
 
 
@@ -218,7 +222,10 @@ def check_ebops(case: Case, layer: QLayer) -> None:
     bits = []
     for quantizer, shape in zip(layer.iqs, case.shapes, strict=True):
         state = quantizer.state()
-        bits.append(np.broadcast_to(np.maximum(state.i + state.f, 0), shape))
+        counted = state.i + state.f
+        if state.digits is not None:  # stored in k + e + m bits, with i + f = m + 2^e - 1
+            counted = state.k + np.log2(state.i + state.f - state.digits + 2).astype(int) + state.digits - 1
+        bits.append(np.broadcast_to(np.maximum(counted, 0), shape))
     spans = {name: brute_span(w) for name, w in layer.quantized_weights().items()}
     expected = case.ebops(layer, *bits, **spans)
     assert layer.ebops() == expected > 0

@@ -7,6 +7,7 @@ import program_oracle as oracle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from program_checks import stored_run
 from programs import Builder, constant, quantizer, random_program, wrapping_ends
 
 from hgqify.errors import PrecisionError
@@ -33,24 +34,6 @@ from hgqify.precision.ops import (
     Transpose,
 )
 from hgqify.precision.request import NOTHING, WHOLE, whole
-
-
-def stored_run(program, inputs):
-    """Outputs when every tensor is truncated and wrapped into its result format on the way."""
-    types = formats(program)
-    tensors = dict(zip(program.inputs, inputs, strict=True))
-    for node in program.nodes:
-        if isinstance(node.op, Input):
-            continue
-        # Moved elements are views: copied before they are stored anew.
-        exact = np.array(
-            oracle.evaluate(node.op, [tensors[s] for s in node.inputs], node.shape), dtype=object
-        )
-        t = types[node.name].result
-        for n in np.ndindex(*node.shape):
-            exact[n] = oracle.quantize_one(exact[n], t.k, t.i, t.f, Rounding.TRN, Overflow.WRAP)
-        tensors[node.name] = exact
-    return [tensors[name] for name in program.outputs]
 
 
 @settings(max_examples=80)

@@ -1,12 +1,10 @@
 """The interpreter against an independent one on exact rationals, and its conduct towards mistakes."""
 
-from fractions import Fraction
-
 import numpy as np
-import program_oracle as oracle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from program_checks import assert_equals_oracle
 from programs import OVERFLOWS, ROUNDINGS, Builder, constant, quantizer, random_program
 
 from hgqify.errors import DataError, PrecisionError
@@ -26,22 +24,6 @@ def inputs_of(program, rng, samples):
         ties = rng.integers(-40, 40, shape) / 16
         result.append(np.where(rng.random(shape) < 0.5, x, ties).astype(np.float32))
     return result
-
-
-def assert_equals_oracle(program, inputs):
-    names = [node.name for node in program.nodes if not isinstance(node.op, Input)]
-    result = run(program, inputs, keep=names)
-    expected = oracle.run(program, inputs)
-    for name in names:
-        info, kept = program.by_name[name].info, result.kept[name]
-        assert kept.frac == info.frac
-        scale = Fraction(2) ** info.frac
-        codes = np.array([[v * scale for v in sample.ravel()] for sample in expected[name]], dtype=object)
-        np.testing.assert_array_equal(kept.codes.reshape(len(codes), -1), codes, err_msg=name)
-        assert (kept.codes >= info.low).all(), name
-        assert (kept.codes <= info.high).all(), name
-        zeros = np.minimum(info.frac - info.step, 62)
-        assert not np.any(kept.codes & ((np.int64(1) << zeros) - 1)), name
 
 
 @settings(max_examples=60)

@@ -74,7 +74,7 @@ def test_what_is_not_proved_is_named_with_its_bits_and_a_remedy(report):
     first = next(n for n, line in enumerate(lines) if line.startswith("float32: no proof"))
     assert lines[first : first + 5] == [
         "float32: no proof that Keras equals the integers in d (4 bits too many), a (3 bits too many), "
-        "c (2 bits too many) and 1 more; reference and firmware are exact",
+        "c (2 bits too many) and 1 more; the integers are exact",
         "  d: narrow d",
         "  a: narrow a",
         "  c: narrow c",

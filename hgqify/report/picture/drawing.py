@@ -197,6 +197,11 @@ def edge_note(edge: Mapping[str, Any]) -> str:
     if format_ is None:
         return f"{text}: what the exact result takes"
     k, i, f = (format_[part] for part in "kif")
+    if "digits" in format_:
+        digits, low, high = span(format_["digits"]), -f[1], i[1]
+        return (
+            f"{text}: minifloats of {digits} digits from 2^{low} to 2^{high}, rounding {format_['rounding']}"
+        )
     if all(ends[0] == ends[1] for ends in (k, i, f)):
         name = "ap_fixed" if k[0] else "ap_ufixed"
         total, whole_bits = max(k[0] + i[0] + f[0], 0), k[0] + i[0]
