@@ -10,6 +10,7 @@ Know
     render_report(directory) -> Path    record_check(directory, report): the page of a saved result
 Say how
     Rule, ConvertSettings, CalibrateSettings, FinetuneSettings, OwnTraining, ProjectOptions
+    load_code(path) -> custom_objects: the classes that a Python file of the user's defines
     load_settings(path) -> keyword arguments of convert, from a TOML file
     settings_template(model, report) -> such a file, every option at its default and commented out
 By hand
@@ -32,6 +33,7 @@ from hgqify.calibrate import CalibrateSettings  # noqa: E402
 from hgqify.checking import check, load_program  # noqa: E402
 from hgqify.comparing import ResultComparison, compare  # noqa: E402
 from hgqify.convert import ConversionReport, ConvertSettings, Rule  # noqa: E402
+from hgqify.custom_code import load_code  # noqa: E402
 from hgqify.errors import HgqifyError  # noqa: E402
 from hgqify.export import CheckReport, Extent, ProjectOptions  # noqa: E402
 from hgqify.exporting import export_saved  # noqa: E402
@@ -79,6 +81,7 @@ __all__ = [
     "import_hgq2",
     "inspect",
     "layers",
+    "load_code",
     "load_program",
     "load_settings",
     "overflow_statement",

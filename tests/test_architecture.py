@@ -19,6 +19,7 @@ ALLOWED: dict[str, set[str]] = {
     "backend": set(),
     "calling": set(),
     "errors": set(),
+    "custom_code": set(),
     "equations": set(),
     "version": set(),
     "files": set(),
