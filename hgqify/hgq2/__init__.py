@@ -1,6 +1,7 @@
 """From HGQ2 and back: trained models of one framework in the other, with the same codes.
 
-HGQ2 is no dependency: it is imported when one of these is called (``pip install 'hgqify[hgq2]'``).
+HGQ2 is no dependency: it is imported when one of these is called (``pip install 'hgqify[hgq2]'``). Files that
+begin with ``peer_`` write for HGQ2, the others read from it.
 
 import_model: an HGQ2 model, or its file, as a model of our layers
 to_hgq2: a model of our layers as an HGQ2 model

@@ -11,14 +11,55 @@ import numpy as np
 
 from hgqify import layers as q
 from hgqify.errors import UnsupportedLayerError
+from hgqify.fixed import Overflow, Rounding
+from hgqify.hgq2 import formats
 from hgqify.hgq2.placed import Apply, Placed, Source, chain, given, wanted
 from hgqify.layers.pow2 import nearest_shift
+from hgqify.quantizers import MAX_BITS, Place, QType, QuantizerConfig
 
 
-def quantizer(source: Source) -> Placed:
-    """`Quantizer`, standing alone."""
-    setting = source.data(source.layer, "quantizer")
-    return Placed(q.Quantize(iq_conf=setting.config, name=source.name), inputs=[setting])
+def quantizer(source: Source) -> Apply:
+    """`Quantizer`, standing alone; an affine map behind it is a layer of its own."""
+    return lone_quantizer(source.layer, f"{source.path} (quantizer)", source.name)
+
+
+def lone_quantizer(theirs: Any, where: str, name: str) -> Apply:
+    """A quantizer of HGQ2 as a layer, and a scale and shift behind it where it has them.
+
+    Raises:
+        UnsupportedLayerError: a scale or shift that is no short binary fraction; or as `formats.of_data`.
+    """
+    affine = theirs.config.affine
+    setting = formats.of_data(theirs, where, affine=True)
+    if affine is None:
+        return quantized(setting, name)
+    bits = [_fraction_bits(value, where) for value in affine]
+    kq, bq = (
+        QuantizerConfig(QType.KIF, place, f0=f, overflow_mode=Overflow.WRAP, round_mode=Rounding.RND)
+        for place, f in zip((Place.WEIGHT, Place.BIAS), bits, strict=True)
+    )
+    made = q.QBatchNormalization(
+        epsilon=0.0, iq_conf=False, kq_conf=kq, bq_conf=bq, enable_ebops=False, trainable=False, name=name
+    )
+
+    def settle(ours: Any) -> None:
+        ours.gamma.assign(np.full(ours.gamma.shape, affine[0], np.float32))
+        ours.beta.assign(np.full(ours.beta.shape, affine[1], np.float32))
+        ours.refresh()
+
+    return chain(quantized(setting, f"{name}_in"), Placed(made, settle=settle))
+
+
+def _fraction_bits(value: float, where: str) -> int:
+    for f in range(MAX_BITS):
+        if (value * 2.0**f).is_integer():
+            return f
+    raise UnsupportedLayerError(
+        "the quantizer scales or shifts by a number that is no short binary fraction",
+        where=where,
+        received=value,
+        remedy="use one such as 0.25",
+    )
 
 
 def merge(cls: Any) -> Callable[[Source], Placed]:

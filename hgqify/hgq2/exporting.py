@@ -12,8 +12,8 @@ from hgqify import layers as q
 from hgqify.errors import HgqifyError, UnsupportedLayerError
 from hgqify.graph import Graph, Node, float_factory, layers_by_path, read
 from hgqify.graph.model import INPUT
-from hgqify.hgq2 import peer, peer_layers, peer_softmax
-from hgqify.hgq2.peer_layers import Ours, PeerPlaced
+from hgqify.hgq2 import peer, peer_layers, peer_linear, peer_softmax, peer_tables
+from hgqify.hgq2.peer_placed import Ours, PeerPlaced
 from hgqify.hgq2.placed import Apply
 from hgqify.hgq2.walking import rebuilt, refused
 
@@ -23,12 +23,13 @@ Exporter = Callable[[Ours], Apply]
 def _exporters() -> dict[type, Exporter]:
     found: dict[type, Exporter] = {
         q.Quantize: peer_layers.quantize,
-        q.QActivation: peer_layers.activation,
-        q.QBatchNormalization: peer_layers.batch_normalization,
+        q.QActivation: peer_tables.activation,
+        q.QBatchNormalization: peer_linear.batch_normalization,
         q.QEinsum: peer_layers.einsum,
+        q.QMask: peer_linear.mask,
     }
     linear = (q.QDense, q.QBatchNormDense, q.QEinsumDense, q.QEinsumDenseBatchnorm)
-    found |= dict.fromkeys((*linear, q.QConv1D, q.QConv2D, q.QConv3D), peer_layers.linear)
+    found |= dict.fromkeys((*linear, q.QConv1D, q.QConv2D, q.QConv3D), peer_linear.linear)
     merges = (q.QAdd, q.QSubtract, q.QMultiply, q.QMaximum, q.QMinimum, q.QAverage, q.QAveragePow2)
     found |= dict.fromkeys(merges, peer_layers.merge)
     found |= dict.fromkeys((q.QSum, q.QMean, q.QMeanPow2), peer_layers.reduction)
@@ -45,7 +46,6 @@ _REMEDIES: Mapping[str, str] = MappingProxyType(
         "QDepthwiseConv1D": "HGQ2 has no depthwise convolution: use QConv1D with groups",
         "QDepthwiseConv2D": "HGQ2 has no depthwise convolution: use QConv2D with groups",
         "QBelowMaximum": "it is known in a softmax only, whose sum and product change no entry of its tables",
-        "QMask": "HGQ2 has masks in a softmax only",
         "QEmbedding": "HGQ2 has no embedding: give the vectors as input",
         "KeptFloat": "convert it, or end the model before it",
     }

@@ -86,13 +86,13 @@ class Widths:
         return self.k.size == 1
 
 
-def widths_of(quantizer: Any, where: str) -> Widths:
+def widths_of(quantizer: Any, where: str, *, affine: bool = False) -> Widths:
     """The format of a fixed-point quantizer.
 
     Raises:
         UnsupportedLayerError: as `of_data`.
     """
-    _check(quantizer, where)
+    _check(quantizer, where, affine)
     raw = peer.variables(quantizer)
     k, i = (np.rint(raw[name]).astype(np.int64) for name in ("k", "i"))
     f = np.rint(raw["f"]).astype(np.int64) if "f" in raw else np.rint(raw["b"]).astype(np.int64) - i
@@ -102,12 +102,13 @@ def widths_of(quantizer: Any, where: str) -> Widths:
     return Widths(k=k, i=i, f=f, rounding=deployed(_rounding(quantizer)), overflow=overflow)
 
 
-def of_data(quantizer: Any, where: str) -> Setting:
+def of_data(quantizer: Any, where: str, *, affine: bool = False) -> Setting:
     """Ours for a quantizer of data.
 
     Args:
         quantizer: built, of HGQ2.
         where: what an error names.
+        affine: an affine map behind it is somebody else's business.
 
     Raises:
         UnsupportedLayerError: minifloat, WRAP_SM, a scale or an affine map, or a granularity of its own.
@@ -115,7 +116,7 @@ def of_data(quantizer: Any, where: str) -> Setting:
     """
     if quantizer.q_type == "dummy":
         return Setting(config=QuantizerConfig(QType.DUMMY, Place.DATALANE), widths={})
-    found = widths_of(quantizer, where)
+    found = widths_of(quantizer, where, affine=affine)
     _check_bits(found, where)
     raw = dict(peer.variables(quantizer))
     raw["k"] = found.k.astype(np.float32)
@@ -189,14 +190,14 @@ def _rounds_only(quantizer: Any, values: np.ndarray, found: Widths) -> bool:
     return np.array_equal(theirs, to_codes(values, 1, _WIDE - found.f, found.f, found.rounding))
 
 
-def _check(quantizer: Any, where: str) -> None:
+def _check(quantizer: Any, where: str, affine: bool) -> None:
     def refuse(what: str, received: object, remedy: str) -> None:
         raise UnsupportedLayerError(what, where=where, received=received, remedy=remedy)
 
     config = quantizer.config
     if quantizer.q_type == "float":
         refuse("minifloat quantizers are not imported", "q_type='float'", "train it with 'kif' or 'kbi'")
-    if config.scaler is not None or config.affine is not None:
+    if config.scaler is not None or (config.affine is not None and not affine):
         refuse(
             "the quantizer scales what it quantizes, which is no fixed-point format",
             f"scaler={config.scaler}, affine={config.affine}",

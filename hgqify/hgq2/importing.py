@@ -13,7 +13,7 @@ from hgqify import layers as q
 from hgqify.errors import HgqifyError, UnsupportedLayerError
 from hgqify.graph import Graph, float_factory, layer_name, layers_by_path, load_model, read
 from hgqify.graph.model import INPUT, SELECT
-from hgqify.hgq2 import attention, elementwise, linear, peer, softmax, tables
+from hgqify.hgq2 import attention, elementwise, linear, peer, recurrent, softmax, tables
 from hgqify.hgq2.placed import Apply, Placed, Source
 from hgqify.hgq2.walking import rebuilt, refused
 from hgqify.precision import default_registry
@@ -43,6 +43,8 @@ def _importers() -> dict[str, Importer]:
         "QSoftmax": softmax.softmax,
         "QMultiHeadAttention": attention.attention,
         "QLinformerAttention": attention.attention,
+        "QSimpleRNN": recurrent.simple_rnn,
+        "QGRU": recurrent.gru,
     }
     for rank in (1, 2, 3):
         found[f"QConv{rank}D"] = linear.conv(rank)

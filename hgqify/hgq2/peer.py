@@ -42,11 +42,6 @@ def class_name(layer: Any) -> str | None:
     return cls.__name__ if cls.__module__.split(".")[0] == _ROOT else None
 
 
-def is_quantizer(layer: Any) -> bool:
-    """Whether it is HGQ2's `Quantizer`."""
-    return class_name(layer) == "Quantizer"
-
-
 def numpy(value: Any) -> np.ndarray:
     """A tensor or variable as float32."""
     return np.asarray(keras.ops.convert_to_numpy(value), np.float32)
@@ -55,11 +50,6 @@ def numpy(value: Any) -> np.ndarray:
 def variables(quantizer: Any) -> Mapping[str, np.ndarray]:
     """Trained widths of an HGQ2 quantizer as they are stored, not rounded: k, i, and f (kif) or b (kbi)."""
     return {v.name: numpy(v) for v in quantizer.quantizer.variables if v.name in ("k", "i", "f", "b")}
-
-
-def is_weight(quantizer: Any) -> bool:
-    """Whether a wrapping quantizer rounds only, as HGQ2 lets those of weights do."""
-    return bool(quantizer.config.config.get("is_weight"))
 
 
 def softmax_of(attention: Any) -> Any:

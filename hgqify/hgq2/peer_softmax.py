@@ -18,7 +18,8 @@ from hgqify.fixed import quantize, to_codes, to_values
 from hgqify.graph import Graph, Node
 from hgqify.hgq2 import peer
 from hgqify.hgq2.peer_formats import PeerSetting, to_peer
-from hgqify.hgq2.peer_layers import PeerPlaced, check_table
+from hgqify.hgq2.peer_placed import PeerPlaced
+from hgqify.hgq2.peer_tables import check_table
 from hgqify.hgq2.placed import Apply
 
 _EXPONENTIALS = ("hgqify>exp_of_negative", "hgqify>scaled_exp")

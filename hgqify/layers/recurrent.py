@@ -52,9 +52,9 @@ def simple_rnn(
     add = QAdd(name=f"{name}_add")
     act = QActivation(activation, name=f"{name}_activation")
     states: list[Any] = []
-    for part in _steps(inputs, go_backwards, name):
+    for part in steps_of(inputs, go_backwards, name):
         states.append(act(add([part, recurrent(states[-1])]) if states else part))
-    return _result(states, return_sequences, name)
+    return joined(states, return_sequences, name)
 
 
 def gru(
@@ -87,7 +87,7 @@ def gru(
 
     def parts(gate: str) -> list[Any]:
         layer = QDense(units, use_bias=use_bias, bq_conf=bq_conf, name=f"{name}_{gate}_kernel", **linear)
-        return _steps(layer(x), go_backwards, f"{name}_{gate}")
+        return steps_of(layer(x), go_backwards, f"{name}_{gate}")
 
     def with_state(gate: str, function: Any) -> Callable[[Any, Any], Any]:
         recurrent = QDense(units, use_bias=False, name=f"{name}_{gate}_recurrent", **linear)
@@ -116,10 +116,10 @@ def gru(
             continue
         c = act(add([c_part, forget([reset(r_part, h), recurrent(h)])]))
         states.append(state([c, kept([z, moved([h, c])])]))
-    return _result(states, return_sequences, name)
+    return joined(states, return_sequences, name)
 
 
-def _steps(x: Any, go_backwards: bool, name: str) -> list[Any]:
+def steps_of(x: Any, go_backwards: bool, name: str) -> list[Any]:
     """(batch, units) of every step."""
     count, units = x.shape[1:] if len(x.shape) == 3 else (None, None)
     if count is None or units is None:
@@ -136,12 +136,13 @@ def _steps(x: Any, go_backwards: bool, name: str) -> list[Any]:
     return found[::-1] if go_backwards else found
 
 
-def _result(states: list[Any], return_sequences: bool, name: str) -> Any:
+def joined(states: list[Any], return_sequences: bool, name: str) -> Any:
+    """All states along a new axis of steps, or the last one."""
     if not return_sequences:
         return states[-1]
     rows = [keras.layers.Reshape((1, *h.shape[1:]), name=f"{name}_row{n}")(h) for n, h in enumerate(states)]
-    joined = rows[0]
+    result = rows[0]
     for n, row in enumerate(rows[1:], start=1):  # two at a time: hls4ml's reader takes no more
         last = n == len(rows) - 1
-        joined = keras.layers.Concatenate(axis=1, name=f"{name}_states{'' if last else n}")([joined, row])
-    return joined
+        result = keras.layers.Concatenate(axis=1, name=f"{name}_states{'' if last else n}")([result, row])
+    return result

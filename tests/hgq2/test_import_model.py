@@ -147,6 +147,12 @@ class TestDetails:
         values = [np.array([[-3, 0.2, 5]], np.float32)]
         np.testing.assert_array_equal(predicted(import_model(theirs), values), predicted(theirs, values))
 
+    def test_a_quantizer_with_an_affine_map_is_two_layers(self) -> None:
+        x = keras.Input((3,))
+        theirs = keras.Model(x, h.Quantizer(config.HardSigmoidConfig())(x))
+        values = inputs(theirs, 40)
+        np.testing.assert_array_equal(predicted(import_model(theirs), values), predicted(theirs, values))
+
     def test_a_bias_that_wraps_keeps_wrapping(self) -> None:
         x = keras.Input((2,))
         narrow = config.QuantizerConfig("kbi", "bias", b0=3, i0=0)

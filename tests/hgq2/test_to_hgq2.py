@@ -74,7 +74,7 @@ def test_everything_that_hgq2_lacks_is_named_at_once() -> None:
     x = keras.Input((6, 6, 3))
     y = q.QDepthwiseConv2D(2)(x)
     y = q.QAveragePooling2D(3, strides=2)(y)
-    y = q.QMask(mask=np.arange(3) > 0)(y)
+    y = q.QMask(mask=np.eye(2)[..., None] > 0)(y)
     y = q.QActivation("leaky_relu", activation_params={"negative_slope": 0.125})(y)
     with pytest.raises(UnsupportedLayerError) as caught:
         to_hgq2(keras.Model(x, y))

@@ -99,6 +99,16 @@ def decoder() -> keras.Model:
     return keras.Model(inputs, h.QDense(3)(keras.layers.Flatten()(y)))
 
 
+def recurrent() -> keras.Model:
+    """Steps of both recurrent layers, the GRU in both forms; RNNs of HGQ2 cannot unroll what wraps."""
+    with QuantizerConfigScope(place="datalane", overflow_mode="SAT"):
+        x = keras.Input((3, 2))
+        y = h.QSimpleRNN(3, return_sequences=True, enable_sq=True, unroll=True)(x)
+        y = h.QGRU(2, return_sequences=True, go_backwards=True, unroll=True)(y)
+        y = h.QGRU(2, reset_after=False, recurrent_activation="linear", activation="linear", unroll=True)(y)
+        return keras.Model(x, h.QDense(3)(y))
+
+
 def hgq_limit() -> keras.constraints.Constraint:
     """Fractional bits that leave scores within a float32."""
     from hgq.constraints import MinMax
@@ -107,7 +117,7 @@ def hgq_limit() -> keras.constraints.Constraint:
 
 
 MODELS: dict[str, Callable[[], keras.Model]] = {
-    f.__name__: f for f in (residual, images, sequences, products, tables, attention, decoder)
+    f.__name__: f for f in (residual, images, sequences, products, tables, attention, decoder, recurrent)
 }
 
 
