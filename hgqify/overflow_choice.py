@@ -95,8 +95,8 @@ def choose_overflow(
             continue
         sources = tuple(info for name in node.inputs if (info := infos[name]) is not None)
         quantizer, op = quantizers.get(node.name), node.op
-        fixed_point = isinstance(op, ops.Quantize) and op.digits is None
-        if fixed_point and quantizer is not None and id(quantizer) in owners and sources:
+        priced = quantizer is not None and id(quantizer) in owners and bool(sources)
+        if isinstance(op, ops.Quantize) and op.digits is None and quantizer is not None and priced:
             site = _Site(program, node, op, quantizer, owners[id(quantizer)], sources[0])
             choice = site.choice(margin, node.layer in layers and calls[id(quantizer)] == 1)
             if choice.widened:
