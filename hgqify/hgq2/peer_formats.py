@@ -66,7 +66,9 @@ def to_peer(quantizer: Quantizer, where: str, constant: Any = None) -> PeerSetti
         return PeerSetting(config=library.QuantizerConfig("dummy", place), widths={})
     if quantizer.is_minifloat:
         # HGQ2 takes the exponent from a logarithm of |x| + 1e-7, which errs for small numbers.
-        raise _refused("minifloats that round every number exactly", "q_type='float'", where)
+        raise _refused(
+            "minifloats that round every number exactly", "q_type='float'", where, "use q_type='kif'"
+        )
     state = quantizer.state(constant)
     k, i, f = (np.asarray(part, np.float32) for part in (state.k, state.i, state.f))
     if not config.place.is_constant:
@@ -124,7 +126,7 @@ def _rule(config: Any, name: str) -> Any:
     return rule
 
 
-def _refused(what: str, received: str, where: str) -> UnsupportedLayerError:
+def _refused(what: str, received: str, where: str, remedy: str = "use SAT or WRAP") -> UnsupportedLayerError:
     return UnsupportedLayerError(
-        f"HGQ2 has no exact form of {what}", where=where, received=received, remedy="use SAT or WRAP"
+        f"HGQ2 has no exact form of {what}", where=where, received=received, remedy=remedy
     )
