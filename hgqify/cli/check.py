@@ -40,7 +40,8 @@ from hgqify.progress import no_progress
     "--float64",
     is_flag=True,
     default=None,
-    help="Run Keras in float64: exact where sums are too wide for float32.",
+    help="Run Keras in float64: exact where sums are too wide for float32. Default: where those of "
+    "minifloats are.",
 )
 @seed_option
 @unsafe_option

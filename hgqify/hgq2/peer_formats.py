@@ -57,13 +57,18 @@ def to_peer(quantizer: Quantizer, where: str, constant: Any = None) -> PeerSetti
         constant: what it quantizes, where it derives its range from that.
 
     Raises:
-        UnsupportedLayerError: WRAP_SM, or a single signed bit under SAT_SYM, which HGQ2 has not.
+        UnsupportedLayerError: minifloats, WRAP_SM, or a single signed bit under SAT_SYM, which HGQ2 has not.
     """
     config = quantizer.config
     place = str(config.place)
     library = peer.library("config")
     if quantizer.is_dummy:
         return PeerSetting(config=library.QuantizerConfig("dummy", place), widths={})
+    if quantizer.is_minifloat:
+        # HGQ2 takes the exponent from a logarithm of |x| + 1e-7, which errs for small numbers.
+        raise _refused(
+            "minifloats that round every number exactly", "q_type='float'", where, "use q_type='kif'"
+        )
     state = quantizer.state(constant)
     k, i, f = (np.asarray(part, np.float32) for part in (state.k, state.i, state.f))
     if not config.place.is_constant:
@@ -121,7 +126,7 @@ def _rule(config: Any, name: str) -> Any:
     return rule
 
 
-def _refused(what: str, received: str, where: str) -> UnsupportedLayerError:
+def _refused(what: str, received: str, where: str, remedy: str = "use SAT or WRAP") -> UnsupportedLayerError:
     return UnsupportedLayerError(
-        f"HGQ2 has no exact form of {what}", where=where, received=received, remedy="use SAT or WRAP"
+        f"HGQ2 has no exact form of {what}", where=where, received=received, remedy=remedy
     )

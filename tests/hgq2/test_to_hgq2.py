@@ -12,6 +12,8 @@ from hgqify import layers as q
 from hgqify.config import QuantizerConfigScope
 from hgqify.errors import BitExactnessError, UnsupportedLayerError
 from hgqify.hgq2 import import_model, peer, to_hgq2
+from hgqify.hgq2.peer_formats import to_peer
+from hgqify.quantizers import Place, QType, Quantizer, QuantizerConfig
 
 pytest.importorskip("hgq")
 
@@ -99,3 +101,11 @@ def test_hgq2_can_train_what_it_is_given() -> None:
     before = predicted(theirs, x)
     theirs.fit(x[0] / 100, np.ones((32, 3), np.float32), epochs=1, verbose=0)
     assert not np.array_equal(predicted(theirs, x), before)
+
+
+def test_minifloats_are_refused() -> None:
+    """HGQ2 takes their exponents from an inexact logarithm."""
+    quantizer = Quantizer(QuantizerConfig(QType.FLOAT, Place.WEIGHT))
+    quantizer.build((3,))
+    with pytest.raises(UnsupportedLayerError, match=r"no exact form of minifloats.*q_type='kif'"):
+        to_peer(quantizer, "layer")
