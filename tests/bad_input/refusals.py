@@ -70,7 +70,7 @@ def refused(line: str, folder: Path, temporary: Path) -> str:
     assert result.stdout == ""
     assert spent < SECONDS
     message = "\n".join(text for text in result.stderr.splitlines() if not re.match(r"[a-z ]+  \d", text))
-    assert not re.search(r"Traceback|Warning|WARNING|<\w[\w.]* object at|\n\n", message), message
+    assert not re.search(r"Traceback|Warning|WARNING|<\w[\w.]* object at", message), message
     assert message.startswith(("Error: ", "Usage: "))
     assert len(message) < LONGEST, message
     return message
