@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from hgqify.cli import main
 
-LONGEST = 1500
+LONGEST = 2000
 """Characters of a message; a list of several mistakes takes the most."""
 SECONDS = 20.0
 """Far above what any case takes on a busy machine, and far below what reading a bomb would."""
