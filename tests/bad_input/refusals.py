@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import resource
 import shlex
 import time
 from collections.abc import Callable
@@ -16,6 +17,8 @@ LONGEST = 2000
 """Characters of a message; a list of several mistakes takes the most."""
 SECONDS = 20.0
 """Far above what any case takes on a busy machine, and far below what reading a bomb would."""
+MEMORY = 300 << 10
+"""KiB that the most memory this process ever took may grow by."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ def refused(line: str, folder: Path, temporary: Path) -> str:
     alone, and takes a bounded time.
     """
     before = content(folder)
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.monotonic()
     result = CliRunner().invoke(main, shlex.split(line), prog_name="hgqify")
     spent = time.monotonic() - started
@@ -69,7 +73,8 @@ def refused(line: str, folder: Path, temporary: Path) -> str:
     assert content(temporary) == {}
     assert result.stdout == ""
     assert spent < SECONDS
-    message = "\n".join(text for text in result.stderr.splitlines() if not re.match(r"[a-z ]+  \d", text))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < most + MEMORY
+    message = "\n".join(text for text in result.stderr.splitlines() if not re.match(r"[A-Za-z ]+  \d", text))
     assert not re.search(r"Traceback|Warning|WARNING|<\w[\w.]* object at", message), message
     assert message.startswith(("Error: ", "Usage: "))
     assert len(message) < LONGEST, message
