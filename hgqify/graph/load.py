@@ -156,7 +156,7 @@ def _load(
         custom_objects=dict(custom_objects or {}),
     )
     error = rehearse(load)
-    # Classes of the user's own may read their variables where there are no values yet.
+    # Classes of the user's own may be known to this thread alone, or read variables that have no values yet.
     if error is not None and not own:
         raise _refused(path, error) from error
     try:

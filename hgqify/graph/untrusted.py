@@ -20,7 +20,6 @@ from hgqify.graph.archive import SAVE_AGAIN, cause
 _PARTS = frozenset(
     {
         "activations",
-        "backend",
         "constraints",
         "dtype_policies",
         "initializers",
@@ -91,7 +90,7 @@ def refuse_foreign(path: Path, config: Any, custom_objects: Mapping[str, Any], *
         safe_mode: refuse what carries code, or opens other files, too.
 
     Returns:
-        Whether it names classes or functions that are not part of Keras, but known.
+        Whether it names classes or functions of the user's own, which are known.
 
     Raises:
         ModelLoadError: code; a function that builds no network; classes that are not there.
@@ -101,12 +100,13 @@ def refuse_foreign(path: Path, config: Any, custom_objects: Mapping[str, Any], *
     for entry in legacy_config.entries(config):
         if safe_mode:
             _refuse_code(path, entry)
+        name, module = _named(entry), str(entry.get("module") or "")
+        registered = _registered(entry, name, custom_objects)
+        if registered is not None:
+            own |= not str(getattr(registered, "__module__", "")).startswith("hgqify.")
+            continue
         # Only what Keras 3 wrote as an object names a module; tensors, slices and Keras 2 entries do not.
         if "module" not in entry:
-            continue
-        name, module = _named(entry), str(entry["module"] or "")
-        if _is_registered(entry, name, custom_objects):
-            own = True
             continue
         if module.split(".")[0] != "keras" and not (module == "builtins" and _is_builtin(name)):
             unknown.add(f"{name} ({module})" if module else name)
@@ -163,10 +163,13 @@ def _named(entry: Mapping[str, Any]) -> str:
     return inner if kind == "function" and isinstance(inner, str) else kind
 
 
-def _is_registered(entry: Mapping[str, Any], name: str, custom_objects: Mapping[str, Any]) -> bool:
+def _registered(entry: Mapping[str, Any], name: str, custom_objects: Mapping[str, Any]) -> Any:
+    """The class or function that Keras will find for an entry outside of itself; None if there is none."""
     registered = str(entry.get("registered_name") or name)
-    known = {registered, name, entry["class_name"]} & {*custom_objects}
-    return bool(known) or keras.saving.get_registered_object(registered) is not None
+    for key in (registered, name, entry["class_name"]):
+        if key in custom_objects:
+            return custom_objects[key]
+    return keras.saving.get_registered_object(registered)
 
 
 def _is_builtin(name: str) -> bool:

@@ -111,6 +111,18 @@ def bad_header(result: Path) -> None:
         archive.writestr("more.npy", buffer.getvalue())
 
 
+def wide(result: Path) -> None:
+    """Quantized weights that the file does not hold."""
+    path = result / "model.keras"
+    files = good.members(path)
+    config = json.loads(files[good.CONFIG])
+    for layer in config["config"]["layers"]:
+        layer.pop("build_config", None)
+        if layer["config"]["name"] == "scores":
+            layer["config"]["units"] = 2**33
+    good.write_archive(path, {**files, good.CONFIG: json.dumps(config).encode()})
+
+
 AGAIN = r"\. Write it again from the Keras model"
 CHECK = f"check {RESULT} --no-csim --random 8"
 DAMAGED: dict[str, tuple[Damage, str, str]] = {
@@ -136,6 +148,7 @@ DAMAGED: dict[str, tuple[Damage, str, str]] = {
         r"not a fixed program|program\.npz",
     ),
     "another model": (another, CHECK, r"do not belong together; .*\. Convert the model again"),
+    "2^33 units": (wide, CHECK, r"weights in the file do not fit its layers.*'scores'.*8589934592"),
     "half a model": (halved("model.keras"), CHECK, r"model\.keras: the \.keras archive is damaged"),
     "no project": (removed("hls"), f"check {RESULT} --csim --random 8", r"not a project written by hgqify"),
     "no report": (

@@ -157,3 +157,12 @@ def test_custom_classes_are_named(tmp_path):
     assert "received: _Doubling" in _refusal(path)
     loaded = load_model(path, custom_objects={"_Doubling": _Doubling})
     np.testing.assert_array_equal(loaded(np.ones((1, 3), np.float32)), np.full((1, 3), 2.0))
+
+
+def test_classes_that_only_this_thread_knows(tmp_path):
+    """The rehearsal, in another thread, fails for them, and that is no reason to refuse them."""
+    path = tmp_path / "custom.keras"
+    keras.Sequential([keras.Input((3,)), _Doubling()]).save(path)
+    with keras.saving.custom_object_scope({"_Doubling": _Doubling}):
+        loaded = load_model(path)
+    np.testing.assert_array_equal(loaded(np.ones((1, 3), np.float32)), np.full((1, 3), 2.0))
