@@ -61,6 +61,10 @@ def refuse_unfit_labels(float_model: keras.Model, source: Source) -> None:
     for shape in shapes:
         if labels.size == len(labels) * int(np.prod(shape)) or (shape and names_classes(labels, shape[-1])):
             return
+        steps, count = shape[:-1], shape[-1] if shape else 0
+        by_step = steps and labels.shape[1:] in (steps, (*steps, 1))
+        if by_step and labels.min() >= 0 and labels.max() < count:
+            return
     raise unfit_labels(labels, shapes, source.where)
 
 

@@ -50,7 +50,7 @@ def unfit_labels(labels: np.ndarray, shapes: Sequence[tuple[int, ...]], where: s
         shapes: of the outputs, without the batch axis.
         where: the data.
     """
-    found = f"labels of shape {labels.shape[1:]} from {labels.min():g} to {labels.max():g}"
+    found = f"labels of shape {labels.shape[1:]} from {float(labels.min()):g} to {float(labels.max()):g}"
     return DataError(
         "the labels fit no output of the model",
         where=where,
