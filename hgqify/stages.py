@@ -119,6 +119,7 @@ def calibrated(
             calib=calib,
             labels=labels,
             key=key,
+            model=model,
             code=not safe_mode,
             custom_objects=custom_objects,
         )

@@ -122,9 +122,8 @@ def refuse_foreign(path: Path, config: Any, custom_objects: Mapping[str, Any], *
             "the model uses classes or functions that are not part of Keras",
             where=str(path),
             received=", ".join(sorted(unknown)[:10]) + (", ..." if len(unknown) > 10 else ""),
-            remedy="from Python, import the code that registers them "
-            "(@keras.saving.register_keras_serializable) or pass custom_objects={name: class}; or rebuild "
-            "the model from Keras layers",
+            remedy="give the code that defines them: --import layers.py; from Python import it, or pass "
+            "custom_objects={name: class}; or rebuild the model from Keras layers",
         )
     return own
 
@@ -166,10 +165,8 @@ def _named(entry: Mapping[str, Any]) -> str:
 def _registered(entry: Mapping[str, Any], name: str, custom_objects: Mapping[str, Any]) -> Any:
     """The class or function that Keras will find for an entry outside of itself; None if there is none."""
     registered = str(entry.get("registered_name") or name)
-    for key in (registered, name, entry["class_name"]):
-        if key in custom_objects:
-            return custom_objects[key]
-    return keras.saving.get_registered_object(registered)
+    found = (keras.saving.get_registered_object(key, custom_objects) for key in (registered, name))
+    return next((each for each in found if each is not None), None)
 
 
 def _is_builtin(name: str) -> bool:

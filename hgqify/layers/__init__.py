@@ -46,7 +46,14 @@ from hgqify.layers.ebops import span
 from hgqify.layers.einsum import QEinsum
 from hgqify.layers.einsum_dense import QEinsumDense
 from hgqify.layers.embedding import QEmbedding
-from hgqify.layers.functions import bin_index, exp_of_negative, inverse_sqrt, reciprocal_from_one
+from hgqify.layers.functions import (
+    bin_index,
+    exp_of_negative,
+    inverse_sqrt,
+    reciprocal_from_one,
+    scaled_exp,
+    shifted_reciprocal,
+)
 from hgqify.layers.fused_batchnorm import QBatchNormDense, QEinsumDenseBatchnorm
 from hgqify.layers.kept import KeptFloat, copied
 from hgqify.layers.linear import QLinear
@@ -164,6 +171,8 @@ __all__ = [
     "reciprocal_from_one",
     "reciprocal_values",
     "refresh",
+    "scaled_exp",
+    "shifted_reciprocal",
     "simple_rnn",
     "softmax",
     "span",
