@@ -247,7 +247,7 @@ def _check_limits(data: Any, max_ebops: int | None, min_metric: float | None, la
         raise RuleError(
             "min_metric is a share, at most 1",
             received=repr(min_metric),
-            remedy=f"for {min_metric:g} % give {min_metric / 100:g}",
+            remedy=f"for {min_metric:g} % give {min_metric / 100:g}" if min_metric > 1 else None,
         )
     if data is None and (min_metric is not None or labels is not None):
         what = "a limit on the metric needs data" if min_metric is not None else "labels come with data"

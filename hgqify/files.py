@@ -26,9 +26,13 @@ def check_target(target: str | os.PathLike[str], *, force: bool = False, marker:
         ExportError: it exists and may not be replaced, or cannot be written there.
     """
     path = Path(target).expanduser().resolve()
+    try:
+        exists = path.exists()
+    except OSError as error:  # a name too long for the file system
+        raise _unwritable(path, error.strerror) from error
     if path.is_dir():
         _check_replaceable(path, force, marker)
-    elif path.exists():
+    elif exists:
         raise ExportError("the output exists and is not a folder", where=str(path), remedy="choose another")
     parent = path.parent
     while not parent.exists():

@@ -10,7 +10,7 @@ import numpy as np
 
 from hgqify.data import Source
 from hgqify.errors import DataError
-from hgqify.scoring import label_classes, names_classes
+from hgqify.scoring import label_classes, names_classes, unfit_labels
 from hgqify.whole_model import WholeModel
 
 ACCURACY = "accuracy"
@@ -175,10 +175,4 @@ def _fitting(outputs: Sequence[np.ndarray], labels: np.ndarray, where: str) -> t
     for position, output in enumerate(outputs):
         if labels.size == output.size:
             return position, _Squares()
-    shapes = ", ".join(str(tuple(output.shape[1:])) for output in outputs)
-    raise DataError(
-        "the labels fit no output of the model",
-        where=where,
-        received=f"labels of shape {tuple(labels.shape[1:])} for outputs of {shapes}",
-        remedy="give classes (whole numbers from 0, or one-hot rows), or numbers of an output's shape",
-    )
+    raise unfit_labels(labels, [tuple(output.shape[1:]) for output in outputs], where)

@@ -15,7 +15,7 @@ from hgqify.data import Source
 from hgqify.errors import UnsupportedLayerError
 from hgqify.gather.outcomes import fitting_numbers, rms
 from hgqify.report import Quality
-from hgqify.scoring import classes, label_classes, names_classes
+from hgqify.scoring import classes, label_classes, names_classes, unfit_labels
 
 _BATCH = 256
 _ALIKE = 30.0
@@ -59,6 +59,29 @@ def scoring_outputs(logits: Sequence[bool], float_model: keras.Model, source: So
         if scores and names_classes(np.asarray(batch.labels), output.shape[1]):
             return tuple(n == position for n in range(len(outputs)))
     return tuple(logits)
+
+
+def refuse_unfit_labels(float_model: keras.Model, source: Source) -> None:
+    """Refuse labels that say nothing about any output: they would be left aside without a word.
+
+    Args:
+        float_model: whose outputs they label.
+        source: data with labels; its first batch is looked at.
+
+    Raises:
+        DataError: they are no classes of an output, and not of the shape of one.
+    """
+    batch = next(iter(source.batches(_BATCH, limit=_BATCH)))
+    labels = np.asarray(batch.labels)
+    shapes = [tuple(tensor.shape[1:]) for tensor in float_model.outputs]
+    for shape in shapes:
+        if labels.size == len(labels) * int(np.prod(shape)) or (shape and names_classes(labels, shape[-1])):
+            return
+        steps, count = shape[:-1], shape[-1] if shape else 0
+        by_step = steps and labels.shape[1:] in (steps, (*steps, 1))
+        if by_step and labels.min() >= 0 and labels.max() < count:
+            return
+    raise unfit_labels(labels, shapes, source.where)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

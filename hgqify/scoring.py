@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+from hgqify.errors import DataError
 
 
 def classes(output: np.ndarray, *, logits: bool) -> np.ndarray | None:
@@ -37,3 +40,20 @@ def names_classes(labels: np.ndarray, count: int) -> bool:
         return bool(np.all(np.isin(labels, (0, 1))) and np.all(labels.sum(axis=1) == 1))
     numbers = label_classes(labels) if labels.size == len(labels) else None
     return numbers is not None and bool(np.all((numbers >= 0) & (numbers < count)))
+
+
+def unfit_labels(labels: np.ndarray, shapes: Sequence[tuple[int, ...]], where: str) -> DataError:
+    """What is said of labels that fit no output.
+
+    Args:
+        labels: of some samples.
+        shapes: of the outputs, without the batch axis.
+        where: the data.
+    """
+    found = f"labels of shape {labels.shape[1:]} from {float(labels.min()):g} to {float(labels.max()):g}"
+    return DataError(
+        "the labels fit no output of the model",
+        where=where,
+        received=f"{found} for outputs of shape {', '.join(map(str, shapes))}",
+        remedy="give classes (whole numbers from 0, or one-hot rows), or numbers of an output's shape",
+    )

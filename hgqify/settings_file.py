@@ -26,7 +26,6 @@ from __future__ import annotations
 import difflib
 import enum
 import os
-import tomllib
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -34,6 +33,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from hgqify import toml_file
 from hgqify.calibrate import CalibrateSettings
 from hgqify.convert import ConvertSettings, Rule, with_uniform_bits
 from hgqify.errors import DataError, HgqifyError, RuleError
@@ -43,6 +43,8 @@ from hgqify.pareto import as_budgets
 from hgqify.recipe import sha256
 
 AUTO = "auto"
+_LONGEST = 60  # characters of a key or value in a message
+_TOLD = 20  # mistakes that are told one by one
 # Whose fields the keys of [convert] are.
 _OWNERS = (ConvertSettings, CalibrateSettings, FinetuneSettings)
 # Keywords of `hgqify.convert` that are fields of no settings.
@@ -102,9 +104,12 @@ def load_settings(path: str | os.PathLike[str], *, data: bool = True) -> dict[st
         RuleError: the file cannot be read, or lists every unknown key and every impossible value in it.
     """
     path = Path(path)
-    content = _parse(path)
+    content = toml_file.read(path)
     known = tables()
-    problems = [f"{name}: unknown table. {_near(name, known)}" for name in content if name not in known]
+    problems = [
+        f"{_short(name)}: unknown table.{_near(name, known, n)}"
+        for n, name in enumerate(name for name in content if name not in known)
+    ]
     given = _table(content, "data", known, problems)
     if given and "calib" not in given and not problems:
         problems.append("data: the key calib is missing. Name the file with the calibration data")
@@ -114,8 +119,9 @@ def load_settings(path: str | os.PathLike[str], *, data: bool = True) -> dict[st
     if not problems:
         problems = _conflicts(convert, project)
     if problems:
-        count = len(problems)
-        text = problems[0] if count == 1 else f"{count} settings are wrong:\n  " + "\n  ".join(problems)
+        count, told = len(problems), problems[:_TOLD]
+        told += [f"and {count - _TOLD} more"] * (count > _TOLD)
+        text = problems[0] if count == 1 else f"{count} settings are wrong:\n  " + "\n  ".join(told)
         raise RuleError(text, where=str(path))
     found = _data(given, path) if data else {}
     return {**found, **convert, **project, **({"rules": tuple(rules)} if rules else {})}
@@ -145,19 +151,10 @@ def _data(given: Mapping[str, Any], path: Path) -> dict[str, Any]:
     return found
 
 
-def _parse(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise RuleError(f"not a TOML file: {error}", where=str(path), remedy="correct it there") from None
-    except UnicodeDecodeError:
-        raise RuleError(
-            "not a TOML file: it is no text", where=str(path), remedy="give a .toml file"
-        ) from None
-    except OSError as error:
-        raise RuleError(
-            f"the settings cannot be read: {error.strerror}", where=str(path), remedy="check the path"
-        ) from None
+def _short(text: str) -> str:
+    """A key or a value of the file, for a message of one line."""
+    text = text if text.isprintable() else repr(text)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} [...]"
 
 
 def _types(kind: type) -> dict[str, Any]:
@@ -165,10 +162,14 @@ def _types(kind: type) -> dict[str, Any]:
     return {f.name: hints[f.name] for f in fields(kind)}
 
 
-def _near(name: str, known: Mapping[str, Any]) -> str:
+def _near(name: str, known: Mapping[str, Any], before: int) -> str:
+    """The name that was meant; not looked for where so many mistakes stand before that it is not told."""
+    if before >= _TOLD:
+        return ""
+    name = name[:_LONGEST]
     ends = [key for key in known if key.endswith(f"_{name}") and key.split("_")[0] == "finetune"]
     near = ends or difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)
-    return f"Did you mean {near[0]}?"
+    return f" Did you mean {near[0]}?"
 
 
 def _list(content: Mapping[str, Any], problems: list[str]) -> list[Any]:
@@ -185,14 +186,14 @@ def _table(
     """The known keys of a table, checked one by one; the problems found are added to the list."""
     raw = content.get(name, {})
     if not isinstance(raw, Mapping):
-        problems.append(f"{name}: a table is needed; received: {raw!r}. Write [{name}]")
+        problems.append(f"{name}: a table is needed; received: {_short(repr(raw))}. Write [{name}]")
         return {}
     values = _known(raw, name, known[name], problems)
     for key, value in values.items():
         if key == "budgets":
             problems += _tried(lambda budgets: as_budgets(budgets), {key: value}, f"{name}.{key}")
         elif key in _KEYWORDS:
-            if value < 0:
+            if not value >= 0:  # not a number, too
                 problems.append(f"{name}.{key}: must not be negative; received: {value!r}")
         elif name != "data" and ((name, key) != ("project", "io_type") or value != AUTO):
             problems += _tried(_maker(name, key), {key: value}, f"{name}.{key}")
@@ -212,9 +213,11 @@ def _known(
     result = {}
     for key, value in raw.items():
         if key not in types_:
-            problems.append(f"{where}.{key}: unknown setting. {_near(key, types_)}")
+            near = _near(key, types_, len(problems))
+            problems.append(f"{where}.{_short(key)}: unknown setting.{near}")
         elif not _fits(value, types_[key]):
-            problems.append(f"{where}.{key}: {_wanted(types_[key])} is needed; received: {value!r}")
+            wanted = _wanted(types_[key])
+            problems.append(f"{where}.{key}: {wanted} is needed; received: {_short(repr(value))}")
         else:
             result[key] = value
     return result
@@ -222,7 +225,7 @@ def _known(
 
 def _rule(raw: Any, where: str, known: Mapping[str, Mapping[str, Any]], problems: list[str]) -> Rule | None:
     if not isinstance(raw, Mapping):
-        problems.append(f"{where}: a table is needed; received: {raw!r}. Write [[rule]]")
+        problems.append(f"{where}: a table is needed; received: {_short(repr(raw))}. Write [[rule]]")
         return None
     before = len(problems)
     values = _known(raw, where, known["rule"], problems)

@@ -53,7 +53,7 @@ from hgqify.opening import open_for
 from hgqify.overflow_choice import choose_overflow
 from hgqify.precision import lower
 from hgqify.progress import Progress, no_progress
-from hgqify.quality import refuse_unlike, scoring_outputs
+from hgqify.quality import refuse_unfit_labels, refuse_unlike, scoring_outputs
 from hgqify.recipe import make_recipe
 from hgqify.reporting import make_report
 from hgqify.result import Result
@@ -148,6 +148,8 @@ def calibrated(
     source = opened()
     if conversion.kept:
         _check_kept(conversion, source_model, source, training=training.steps > 0, under_budget=under_budget)
+    if labels is not None:
+        refuse_unfit_labels(conversion.clone, source)
     logits = scoring_outputs(conversion.logits, conversion.clone, source)
     equalized = None
     if calibration_settings.equalize:

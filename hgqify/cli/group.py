@@ -12,7 +12,7 @@ import click
 from hgqify.errors import HgqifyError
 
 _COMMAND = "hgqify.command"
-_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 class ConvertByDefault(click.Group):

@@ -200,6 +200,7 @@ class _Planner:
     ) -> None:
         self.settings = ConvertSettings() if settings is None else settings
         self.registry = default_registry() if registry is None else registry
+        refusals.refuse_quantized(graph)
         policy = self.settings.softmax
         canonical, events = canonicalize(graph, strip_softmax=policy is SoftmaxPolicy.LOGITS)
         late = LateDivision()(canonical)

@@ -8,8 +8,9 @@ from hgqify.convert.registry import Converter
 from hgqify.convert.remedies import REMEDIES
 from hgqify.convert.slots import Slots
 from hgqify.errors import UnsupportedLayerError
-from hgqify.graph import Node
+from hgqify.graph import Graph, Node
 from hgqify.graph.passes import drop_masks, lower_adaptive_pooling, lower_einsum_dense, open_attention
+from hgqify.layers import QLayer
 
 
 def converters() -> dict[str, Converter]:
@@ -32,6 +33,23 @@ def converters() -> dict[str, Converter]:
         **dict.fromkeys(adaptive, _adaptive),
         **dict.fromkeys(attention, _attention),
     }
+
+
+def refuse_quantized(graph: Graph) -> None:
+    """Refuse a model that has been converted already, or was built of quantized layers.
+
+    Raises:
+        UnsupportedLayerError: a layer is one of ours.
+    """
+    ours = [node.name for node in graph if node.source is not None and issubclass(node.source, QLayer)]
+    if ours:
+        raise UnsupportedLayerError(
+            "the model is quantized already: its layers are hgqify's own",
+            where=graph.name,
+            received=", ".join(ours[:3]) + (f" and {len(ours) - 3} more" if len(ours) > 3 else ""),
+            remedy="convert the float model it was made from; this one can be trained with fit(), and the "
+            "folder it is in compared with `hgqify check` and written again with `hgqify export`",
+        )
 
 
 def _masking(node: Node, slots: Slots) -> keras.layers.Layer:

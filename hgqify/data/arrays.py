@@ -41,14 +41,17 @@ class ArraySource:
         self.where = where
         if not self._columns:
             raise DataError("there is no input array", where=where, remedy="give one array per model input")
-        for column, label in zip(self._columns, self._described(), strict=True):
+        described = self._described()
+        for column, label in zip(self._columns, described, strict=True):
             self._check_column(column, label)
         rows = [int(column.shape[0]) for column in self._columns]
         if len(set(rows)) > 1:
             raise DataError(
                 "all inputs must have the same number of samples",
                 where=where,
-                received=", ".join(f"{d}: {r}" for d, r in zip(self._described(), rows, strict=True)),
+                received=", ".join(
+                    f"{d.removeprefix(f'{where}, ')}: {r}" for d, r in zip(described, rows, strict=True)
+                ),
             )
         self.samples = rows[0]
         if labels is not None:
@@ -63,6 +66,8 @@ class ArraySource:
     @staticmethod
     def _check_column(column: Any, where: str) -> None:
         check_dtype(np.dtype(column.dtype), where)
+        if column.shape is None:  # HDF5 has data sets without any
+            raise DataError("the data is empty", where=where, remedy="give at least one sample")
         shape = tuple(column.shape)
         if not shape:
             raise DataError(
@@ -112,18 +117,24 @@ class ArraySource:
 
     def _read(self, indices: range | np.ndarray) -> Batch:
         inputs = tuple(
-            finite_float32(_rows(column, indices), indices, label)
+            finite_float32(_rows(column, indices, label), indices, label)
             for column, label in zip(self._columns, self._described(), strict=True)
         )
         if self._labels is None:
             return Batch(inputs=inputs)
-        return Batch(inputs=inputs, labels=clean_labels(_rows(self._labels, indices), indices, self.where))
+        labels = _rows(self._labels, indices, f"{self.where} (labels)")
+        return Batch(inputs=inputs, labels=clean_labels(labels, indices, self.where))
 
 
-def _rows(column: Any, indices: range | np.ndarray) -> np.ndarray:
-    if isinstance(indices, range):
-        return np.asarray(column[indices.start : indices.stop])
-    by_position = np.argsort(indices)
-    rows = np.empty((len(indices), *column.shape[1:]), dtype=column.dtype)
-    rows[by_position] = column[indices[by_position]]
+def _rows(column: Any, indices: range | np.ndarray, where: str) -> np.ndarray:
+    try:
+        if isinstance(indices, range):
+            return np.asarray(column[indices.start : indices.stop])
+        by_position = np.argsort(indices)
+        rows = np.empty((len(indices), *column.shape[1:]), dtype=column.dtype)
+        rows[by_position] = column[indices[by_position]]
+    except OSError as error:  # HDF5 finds damage only when it reads
+        raise DataError(
+            f"samples cannot be read ({error})", where=where, remedy="copy or write the file again"
+        ) from error
     return rows

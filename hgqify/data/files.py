@@ -5,8 +5,14 @@ it lies; a compressed one is unpacked into an unnamed temporary file and mapped 
 stays bounded by what is read.
 """
 
+import math
+import os
+import re
+import shutil
+import stat
 import struct
 import tempfile
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -22,9 +28,11 @@ _NPY = b"\x93NUMPY"
 _ZIP = b"PK"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _PICKLE = b"\x80"
+_ROOT = b"root"
 _CHUNK = 1 << 20
 _FORMATS = "give .npy, .npz or HDF5 (.h5, .hdf5)"
 _COPY_AGAIN = "copy or write the file again"
+_LINE = 200  # characters of a message of others
 _ZIP_HEADER = 30  # bytes of a local file header before the name (APPNOTE.TXT 4.3.7)
 
 Columns = Mapping[str, Callable[[], Any]]
@@ -42,6 +50,8 @@ def read_columns(path: Path, *, allow_pickle: bool = False) -> Columns:
     if path.is_dir():
         raise DataError("a folder is not a data file", where=where, remedy=_FORMATS)
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would wait for ever, a device never end
+            raise DataError("not a regular file", where=where, remedy="copy it to a file and give that")
         with path.open("rb") as file:
             magic = file.read(8)
     except FileNotFoundError as error:
@@ -62,6 +72,12 @@ def read_columns(path: Path, *, allow_pickle: bool = False) -> Columns:
             where=where,
             remedy="save the array with numpy.save",
         )
+    if magic.startswith(_ROOT):
+        raise DataError(
+            "this is a ROOT file",
+            where=where,
+            remedy="write the branches to one array, for instance with uproot, and save it with numpy.save",
+        )
     raise DataError(
         "this is not a data file",
         where=where,
@@ -76,11 +92,26 @@ def _header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtyp
         read = (
             np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         )
-        return read(file)
-    except (ValueError, EOFError) as error:
-        raise DataError(
-            f"the array header cannot be read ({error})", where=where, remedy=_COPY_AGAIN
-        ) from error
+        shape, fortran, dtype = read(file)
+    # Beside what NumPy raises itself: what Python's parser raises on text that is no header.
+    except (
+        ValueError,
+        EOFError,
+        SyntaxError,
+        TypeError,
+        MemoryError,
+        RecursionError,
+        tokenize.TokenError,
+    ) as error:
+        raise _unreadable_header(str(error) or type(error).__name__, where) from error
+    if any(size < 0 for size in shape):
+        raise _unreadable_header(f"shape {shape}", where)
+    return shape, fortran, dtype
+
+
+def _unreadable_header(reason: str, where: str) -> DataError:
+    reason = re.sub(r"<.*?>", "", " ".join(reason.split())).rstrip(": ")
+    return DataError(f"the array header cannot be read ({reason[:_LINE]})", where=where, remedy=_COPY_AGAIN)
 
 
 def _map_npy(path: Path, offset: int, where: str, allow_pickle: bool) -> np.ndarray:
@@ -96,6 +127,9 @@ def _map_open(file: IO[bytes], where: str, allow_pickle: bool) -> np.ndarray:
         return _load_pickled(file, start, where, allow_pickle)
     if 0 in shape:
         return np.empty(shape, dtype)  # an empty file range cannot be mapped
+    # NumPy multiplies sizes in 64 bits, which a header can exceed.
+    if math.prod(shape) * dtype.itemsize > os.fstat(file.fileno()).st_size - file.tell():
+        raise _truncated(shape, dtype, where)
     try:
         # The map outlives the file object: it holds its own descriptor.
         return np.memmap(
@@ -107,12 +141,16 @@ def _map_open(file: IO[bytes], where: str, allow_pickle: bool) -> np.ndarray:
             order="F" if fortran else "C",
         ).reshape(shape)
     except (ValueError, OSError) as error:
-        raise DataError(
-            "the file is truncated",
-            where=where,
-            received=f"less than its header says: shape {shape}, dtype {dtype}",
-            remedy=_COPY_AGAIN,
-        ) from error
+        raise _truncated(shape, dtype, where) from error
+
+
+def _truncated(shape: tuple[int, ...], dtype: np.dtype, where: str) -> DataError:
+    return DataError(
+        "the file is truncated",
+        where=where,
+        received=f"less than its header says: shape {shape}, dtype {dtype}",
+        remedy=_COPY_AGAIN,
+    )
 
 
 def _load_pickled(file: IO[bytes], start: int, where: str, allow_pickle: bool) -> np.ndarray:
@@ -159,6 +197,14 @@ def _map_member(path: Path, info: zipfile.ZipInfo, allow_pickle: bool) -> np.nda
             name, extra = struct.unpack("<HH", file.read(4))
         return _map_npy(path, info.header_offset + _ZIP_HEADER + name + extra, where, allow_pickle)
     with tempfile.TemporaryFile() as unpacked:
+        free = shutil.disk_usage(tempfile.gettempdir()).free
+        if info.file_size > free:
+            raise DataError(
+                "the array is larger than the temporary folder has room for",
+                where=where,
+                received=f"{info.file_size:,} bytes where {free:,} are free",
+                remedy="store it uncompressed (numpy.savez), or make room",
+            )
         try:
             with zipfile.ZipFile(path) as archive, archive.open(info) as packed:
                 while block := packed.read(_CHUNK):
@@ -201,5 +247,9 @@ def _hdf5_columns(path: Path) -> Columns:
     file.visititems(visit)
     if not found:
         file.close()
-        raise DataError("the file holds no data sets", where=str(path), remedy="write the samples into one")
+        raise DataError(
+            "the file holds no data sets",
+            where=str(path),
+            remedy="write the samples into one; links to other files are not followed",
+        )
     return found

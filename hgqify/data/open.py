@@ -7,7 +7,7 @@ from typing import Any
 
 from hgqify.data.arrays import ArraySource
 from hgqify.data.files import read_columns
-from hgqify.data.select import input_keys, label_key
+from hgqify.data.select import input_keys, label_key, listed
 from hgqify.data.source import Source
 from hgqify.data.stream import StreamSource, batch_count, dataset_passes
 from hgqify.data.values import to_array
@@ -83,6 +83,13 @@ def _open_file(
         labels = None if chosen is None else columns[chosen]()
     elif isinstance(labels, str) and labels in columns:
         labels = columns[labels]()
+    elif isinstance(labels, str) and not Path(labels).suffix and not Path(labels).exists():
+        raise DataError(
+            f"there is neither an array nor a file {labels!r} for the labels",
+            where=str(path),
+            received=listed(tuple(columns)),
+            remedy="give the name of one of these arrays, or of a file",
+        )
     else:
         labels = _labels(labels, allow_pickle)
     return ArraySource(

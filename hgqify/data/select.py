@@ -27,8 +27,8 @@ def input_keys(
             raise DataError(
                 f"there is no array {missing[0]!r}",
                 where=where,
-                received=_listed(keys),
-                remedy="choose one of them",
+                received=listed(keys),
+                remedy="choose one of them" if any(keys) else "leave key (--key) out",
             )
         return wanted
     if names and all(name in keys for name in names):
@@ -39,11 +39,12 @@ def input_keys(
     rest = [name for name in keys if name not in _LABEL_KEYS]
     if len(rest) == 1:
         return (rest[0],)
+    inputs = f" ({', '.join(map(repr, names))})" if names else ""
     raise DataError(
         "which array holds the inputs is not clear",
         where=where,
-        received=_listed(keys),
-        remedy="call it 'x', name the arrays like the model's inputs, or say which with key (--key)",
+        received=listed(keys),
+        remedy=f"call it 'x', name the arrays like the model's inputs{inputs}, or say which with key (--key)",
     )
 
 
@@ -56,5 +57,6 @@ def label_key(available: Iterable[str], inputs: Sequence[str]) -> str | None:
     return "labels" if "labels" in keys else None
 
 
-def _listed(keys: Sequence[str]) -> str:
+def listed(keys: Sequence[str]) -> str:
+    """The arrays of a file, for `received`."""
     return "arrays " + ", ".join(repr(key) for key in keys) if any(keys) else "one unnamed array"

@@ -55,9 +55,25 @@ def _remedy(want: tuple[int | None, ...], have: tuple[int, ...], samples: int | 
         return "remove the last axis: x[..., 0]"
     if (samples, *have) == want:
         return "this looks like a single sample: add the sample axis, x[None]"
+    if len(want) == len(have) > 1 and None not in want and sorted(map(str, want)) == sorted(map(str, have)):
+        order = _order(want, have)
+        return f"its axes stand in another order: x.transpose({', '.join(map(str, (0, *order)))})"
     if None not in want and _size(want) == _size(have):
         return f"the sizes agree: reshape to (samples, {', '.join(map(str, want))})"
     return "give data of the model's input shape, prepared as it was for training"
+
+
+def _order(want: tuple[int | None, ...], have: tuple[int, ...]) -> list[int]:
+    """Axes of the data, batch axis counted, in the order of the model's; channels first as channels last."""
+    if (*have[1:], have[0]) == want:
+        return [*range(2, len(have) + 1), 1]
+    left = [*range(len(have))]
+    order = []
+    for size in want:
+        axis = next(n for n in left if have[n] == size)
+        left.remove(axis)
+        order.append(axis + 1)
+    return order
 
 
 def _size(shape: tuple[int | None, ...]) -> int:

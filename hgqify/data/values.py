@@ -8,6 +8,7 @@ import numpy as np
 from hgqify.errors import DataError
 
 _REAL_KINDS = "buif"
+_COLUMNS = 3  # of a table that a message names
 
 
 def check_dtype(dtype: np.dtype, where: str) -> None:
@@ -21,8 +22,12 @@ def check_dtype(dtype: np.dtype, where: str) -> None:
     remedy = {
         "c": "pass real and imaginary part as two channels",
         "O": "stack the samples to one array of numbers, all of one shape",
+        "V": "stack its columns to one array: numpy.stack([data[name] for name in names], axis=-1)",
     }.get(dtype.kind, "convert it to numbers first")
-    raise DataError("the data must be real numbers", where=where, received=f"dtype {dtype}", remedy=remedy)
+    received = f"dtype {dtype}"
+    if dtype.names is not None:
+        received = "columns " + ", ".join(dtype.names[:_COLUMNS]) + ", ..." * (len(dtype.names) > _COLUMNS)
+    raise DataError("the data must be real numbers", where=where, received=received, remedy=remedy)
 
 
 def to_array(obj: Any, where: str) -> np.ndarray:

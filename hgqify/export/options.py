@@ -13,6 +13,7 @@ from typing import Any
 
 from hgqify.errors import ExportError, HgqifyError
 from hgqify.export.backends import BACKENDS, Backend, Strategy, find_backend
+from hgqify.export.cpp_names import is_function_name
 
 IO_TYPES = ("io_parallel", "io_stream")
 
@@ -153,10 +154,12 @@ def _part(value: Any) -> str | None:
 
 
 def _project_name(value: Any) -> str | None:
-    if isinstance(value, str) and re.fullmatch(r"[A-Za-z]\w*", value, re.ASCII):
+    if isinstance(value, str) and is_function_name(value):
         return None
     return _text(
-        "the project's name is not the name of a C++ function", value, "use letters, digits and underscores"
+        "the project's name is not the name of a C++ function",
+        value,
+        "use letters, digits and underscores, and no keyword",
     )
 
 

@@ -108,7 +108,7 @@ def write_project(
             graph = _model_graph(printed, directory, options, chosen)
             verify_types(graph)
             graph.write()
-    except ExportError:
+    except (ExportError, OSError):  # of the system: no space, for instance
         raise
     except Exception as error:
         raise ExportError(

@@ -65,7 +65,7 @@ def output_shape(name: str, operation: keras.Operation, tensor: keras.KerasTenso
     """The shape of a symbolic output without the batch dimension.
 
     Raises:
-        UnsupportedLayerError: the batch dimension is not first, or another one is dynamic.
+        UnsupportedLayerError: the batch dimension is not first, or another one is dynamic or 0.
     """
     shape = tuple(tensor.shape)
     if not shape or shape[0] is not None or None in shape[1:]:
@@ -74,6 +74,13 @@ def output_shape(name: str, operation: keras.Operation, tensor: keras.KerasTenso
             where=name,
             received=f"{type(operation).__name__} with output shape {shape}",
             remedy="keep the batch dimension first and every other dimension fixed",
+        )
+    if 0 in shape:
+        raise UnsupportedLayerError(
+            "the output is empty: one of its dimensions is 0",
+            where=name,
+            received=f"{type(operation).__name__} with output shape {shape}",
+            remedy="give the layer a larger input, or remove it",
         )
     return shape[1:]
 
@@ -141,8 +148,12 @@ def cleaned(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def weights_of(operation: keras.Operation) -> dict[str, np.ndarray]:
-    """`Node.weights`; reduced precisions widen exactly to float32, integer variables stay as they are."""
+def weights_of(operation: keras.Operation, name: str) -> dict[str, np.ndarray]:
+    """`Node.weights`; reduced precisions widen exactly to float32, integer variables stay as they are.
+
+    Raises:
+        UnsupportedLayerError: a weight is NaN or infinite.
+    """
     if not isinstance(operation, keras.layers.Layer):
         return {}
     weights = {}
@@ -155,7 +166,23 @@ def weights_of(operation: keras.Operation) -> dict[str, np.ndarray]:
         for key in weights.keys() & {"mean", "variance"}:
             used = keras.ops.convert_to_numpy(getattr(operation, key))
             weights[key] = np.asarray(used, np.float32).reshape(weights[key].shape)
+    for key, values in weights.items():
+        if values.dtype.kind == "f":
+            _refuse_not_finite(values, key, name)
     return weights
+
+
+def _refuse_not_finite(values: np.ndarray, key: str, name: str) -> None:
+    finite = np.isfinite(values)
+    if finite.all():
+        return
+    position = tuple(int(n) for n in np.argwhere(~finite)[0])
+    raise UnsupportedLayerError(
+        "a weight is not finite",
+        where=name,
+        received=f"{values[position]} in {key}, at {position} ({np.count_nonzero(~finite)} of {values.size})",
+        remedy="train the model again: its training diverged, or the file is damaged",
+    )
 
 
 def weight_variables(layer: keras.layers.Layer) -> dict[str, keras.Variable]:

@@ -1,4 +1,4 @@
-"""Repairs of model configs that older Keras versions wrote and Keras 3 refuses or misreads."""
+"""Repairs of model configs: what older Keras versions wrote, and what only training needs."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +18,9 @@ _OBSOLETE = {
 def repaired(config: Any) -> Any:
     """A config with obsolete arguments dropped and the input of a legacy Sequential spelled out.
 
+    How a model inside was compiled is left out too: nobody trains it by its own loss, whose code may be
+    elsewhere.
+
     Args:
         config: a parsed model config, of any Keras version; not changed.
 
@@ -28,7 +31,7 @@ def repaired(config: Any) -> Any:
         return [repaired(item) for item in config]
     if not isinstance(config, dict):
         return config
-    result = {key: repaired(value) for key, value in config.items()}
+    result = {key: repaired(value) for key, value in config.items() if key != "compile_config"}
     kind, inner = result.get("class_name"), result.get("config")
     if kind in _OBSOLETE and isinstance(inner, dict):
         for key, neutral in _OBSOLETE[kind].items():

@@ -1,8 +1,11 @@
 """Load a Keras model from a file, whatever Keras version and name it has."""
 
+import functools
 import json
 import os
+import re
 import shutil
+import stat
 import tempfile
 import zipfile
 from collections.abc import Mapping
@@ -14,12 +17,13 @@ import keras
 
 from hgqify.errors import ModelLoadError
 from hgqify.graph import legacy_config
+from hgqify.graph.archive import CONFIG_FILE, SAVE_AGAIN, cause, check_hdf5, read_config
+from hgqify.graph.rehearsal import rehearse
+from hgqify.graph.untrusted import parsed, refuse_foreign
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
-_ZIP_MAGIC = b"PK\x03\x04"
-_CONFIG_FILE = "config.json"
-
-_SAVE_AGAIN = "check the file, or save the model again with model.save('model.keras')"
+_ZIP_MAGIC = b"PK"
+_PICKLE_MAGIC = b"\x80"
 
 
 def load_model(
@@ -47,19 +51,18 @@ def load_model(
     """
     path = Path(path)
     is_hdf5 = _is_hdf5(path)
-    config = _hdf5_config(path) if is_hdf5 else _archive_config(path)
-    if safe_mode:
-        _refuse_code(path, config)
-    _refuse_unknown_classes(path, config, custom_objects or {})
+    config = parsed(path, _hdf5_config(path) if is_hdf5 else read_config(path))
+    config.pop("compile_config", None)  # which is not read with compile=False
     repaired = legacy_config.repaired(config)
+    own = refuse_foreign(path, repaired, custom_objects or {}, safe_mode=safe_mode)
     suffix = ".h5" if is_hdf5 else ".keras"
     known = (".h5", ".hdf5") if is_hdf5 else (".keras",)
     if repaired == config and path.suffix in known:
-        return _load(path, path, safe_mode, custom_objects)
+        return _load(path, path, safe_mode, custom_objects, own)
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / f"model{suffix}"
         (_copy_hdf5 if is_hdf5 else _copy_archive)(path, copy, repaired)
-        return _load(path, copy, safe_mode, custom_objects)
+        return _load(path, copy, safe_mode, custom_objects, own)
 
 
 def _is_hdf5(path: Path) -> bool:
@@ -70,6 +73,10 @@ def _is_hdf5(path: Path) -> bool:
             remedy="a TensorFlow SavedModel must be saved again as .keras by the program that wrote it",
         )
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would wait for ever, a device never end
+            raise ModelLoadError(
+                "not a regular file", where=str(path), remedy="copy it to a file and give that"
+            )
         with path.open("rb") as file:
             head = file.read(len(_HDF5_MAGIC))
     except FileNotFoundError as error:
@@ -82,6 +89,12 @@ def _is_hdf5(path: Path) -> bool:
         return True
     if head.startswith(_ZIP_MAGIC):
         return False
+    if head.startswith(_PICKLE_MAGIC):
+        raise ModelLoadError(
+            "this is a Python pickle, which can run code when opened",
+            where=str(path),
+            remedy="save the model with model.save('model.keras')",
+        )
     raise ModelLoadError(
         "not a Keras model: neither a .keras archive nor HDF5",
         where=str(path),
@@ -90,16 +103,18 @@ def _is_hdf5(path: Path) -> bool:
     )
 
 
-def _hdf5_config(path: Path) -> Any:
+def _hdf5_config(path: Path) -> str | bytes:
     try:
         with h5py.File(path, "r") as file:
             text = file.attrs.get("model_config")
-    except OSError as error:
+            if text is not None:
+                check_hdf5(path, file, path.stat().st_size)
+    except (OSError, RuntimeError, KeyError) as error:
         raise ModelLoadError(
             "the HDF5 file is damaged or truncated",
             where=str(path),
-            received=_first_line(error),
-            remedy=_SAVE_AGAIN,
+            received=cause(error),
+            remedy=SAVE_AGAIN,
         ) from error
     if text is None:
         raise ModelLoadError(
@@ -107,75 +122,14 @@ def _hdf5_config(path: Path) -> Any:
             where=str(path),
             remedy="save the whole model with model.save(), not model.save_weights()",
         )
-    return _parsed(path, text)
-
-
-def _archive_config(path: Path) -> Any:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = set(archive.namelist())
-            text = archive.read(_CONFIG_FILE) if _CONFIG_FILE in names else None
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
+    if not isinstance(text, str | bytes):
         raise ModelLoadError(
-            "the .keras archive is damaged or truncated",
+            "the model's config is not text",
             where=str(path),
-            received=_first_line(error),
-            remedy=_SAVE_AGAIN,
-        ) from error
-    if text is None:
-        raise ModelLoadError(
-            "the archive holds no Keras model",
-            where=str(path),
-            received=", ".join(sorted(names)[:3]) or "an empty archive",
-            remedy="pass a file that model.save() wrote",
+            received=type(text).__name__,
+            remedy=SAVE_AGAIN,
         )
-    return _parsed(path, text)
-
-
-def _parsed(path: Path, text: str | bytes) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise ModelLoadError(
-            "the model's config is not JSON",
-            where=str(path),
-            received=_first_line(error),
-            remedy=_SAVE_AGAIN,
-        ) from error
-
-
-def _refuse_code(path: Path, config: Any) -> None:
-    for entry in legacy_config.entries(config):
-        if entry["class_name"] in ("Lambda", "__lambda__"):
-            inner = entry.get("config")
-            name = inner.get("name") if isinstance(inner, dict) else None
-            raise ModelLoadError(
-                "the file holds a Lambda, Python code that would run on loading",
-                where=str(path),
-                received=f"Lambda layer {name!r}" if name else "a lambda function",
-                remedy="replace it by a layer or keras.ops, or trust the file: safe_mode=False (--unsafe)",
-            )
-
-
-def _refuse_unknown_classes(path: Path, config: Any, custom_objects: Mapping[str, Any]) -> None:
-    unknown = set()
-    for entry in legacy_config.entries(config):
-        # Only what Keras 3 wrote as an object names a module; tensors, slices and Keras 2 entries do not.
-        if "module" not in entry or str(entry["module"]).split(".")[0] in ("keras", "builtins"):
-            continue
-        name = entry["class_name"]
-        registered = entry.get("registered_name") or name
-        known = (keras.saving.get_registered_object(each, custom_objects) for each in (registered, name))
-        if all(each is None for each in known):
-            unknown.add(name)
-    if unknown:
-        raise ModelLoadError(
-            "the model uses classes that are not part of Keras",
-            where=str(path),
-            received=", ".join(sorted(unknown)),
-            remedy="give the code that defines them: --import layers.py; from Python import it, or pass "
-            "custom_objects={name: class}; or rebuild the model from Keras layers",
-        )
+    return text
 
 
 def _copy_hdf5(path: Path, copy: Path, config: Any) -> None:
@@ -187,22 +141,28 @@ def _copy_hdf5(path: Path, copy: Path, config: Any) -> None:
 def _copy_archive(path: Path, copy: Path, config: Any) -> None:
     with zipfile.ZipFile(path) as source, zipfile.ZipFile(copy, "w") as target:
         for name in source.namelist():
-            data = json.dumps(config).encode() if name == _CONFIG_FILE else source.read(name)
+            data = json.dumps(config).encode() if name == CONFIG_FILE else source.read(name)
             target.writestr(name, data)
 
 
-def _load(path: Path, file: Path, safe_mode: bool, custom_objects: Mapping[str, Any] | None) -> keras.Model:
+def _load(
+    path: Path, file: Path, safe_mode: bool, custom_objects: Mapping[str, Any] | None, own: bool
+) -> keras.Model:
+    load = functools.partial(
+        keras.saving.load_model,
+        file,
+        compile=False,
+        safe_mode=safe_mode,
+        custom_objects=dict(custom_objects or {}),
+    )
+    error = rehearse(load)
+    # Classes of the user's own may be known to this thread alone, or read variables that have no values yet.
+    if error is not None and not own:
+        raise _refused(path, error) from error
     try:
-        model = keras.saving.load_model(
-            file, compile=False, safe_mode=safe_mode, custom_objects=dict(custom_objects or {})
-        )
+        model = load()
     except Exception as error:  # Keras raises whatever its layers raise on a config or weights they refuse
-        raise ModelLoadError(
-            "Keras cannot load the model",
-            where=str(path),
-            received=_first_line(error),
-            remedy="save it again with Keras 3, from the program that defines it",
-        ) from error
+        raise _refused(path, error) from error
     if not isinstance(model, keras.Model):
         raise ModelLoadError(
             "the file holds no model",
@@ -213,6 +173,16 @@ def _load(path: Path, file: Path, safe_mode: bool, custom_objects: Mapping[str, 
     return model
 
 
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+def _refused(path: Path, error: Exception) -> ModelLoadError:
+    """What Keras found wrong: the innermost of the errors it wraps, without configs and lists of objects."""
+    what, inner = "Keras cannot load the model", str(error).split("Exception encountered: ")[-1]
+    layer = re.search(r"Example error message for object <(\w+) name=([^,>]*).*?>:\s+(.*)", inner, re.DOTALL)
+    if layer:
+        what = "the weights in the file do not fit its layers"
+        inner = f"{layer[1]} {layer[2]!r}: {layer[3]}"
+    return ModelLoadError(
+        what,
+        where=str(path),
+        received=cause(error, inner),
+        remedy="save it again with Keras 3, from the program that defines it",
+    )

@@ -92,6 +92,13 @@ class _Reader:
                 remedy="build the model again with keras.Input of a full shape, such as (28, 28, 1), and "
                 "carry the weights over with new.set_weights(old.get_weights())",
             )
+        if 0 in shape:
+            raise UnsupportedLayerError(
+                "the input is empty: one of its dimensions is 0",
+                where=f"{model.name}/{tensor.name}",
+                received=tuple(tensor.shape),
+                remedy="build the model again with the shape of its samples",
+            )
         # Keras names tensors of unnamed inputs 'keras_tensor_7', counting over the whole process.
         unnamed = tensor.name.startswith("keras_tensor")
         name = self._unique("input_layer" if unnamed else tensor.name)
@@ -251,7 +258,7 @@ class _Reader:
             kind=kind,
             source=source,
             config=config_of(operation, name),
-            weights=weights_of(operation),
+            weights=weights_of(operation, name),
             inputs=tuple(tensor.name for tensor in refs),
             shape=shapes[0],
             origin=(path,),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,23 @@ _OPS = {
     if isinstance(cls, type) and issubclass(cls, ops.Op) and cls is not ops.Op
 }
 _DESCRIPTION = "program"
+_LARGEST = 1 << 32
+_RATIO = 100
+# What reading and checking raise on a file that something else wrote, or changed.
+_DAMAGE = (
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,
+    RecursionError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def to_npz(program: Program, path: str | Path) -> None:
@@ -79,6 +97,7 @@ def from_npz(path: str | Path) -> Program:
         PrecisionError: the file is missing, damaged, or no program of this version.
     """
     try:
+        _refuse_growth(path)
         with np.load(path, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
         description = json.loads(arrays.pop(_DESCRIPTION).tobytes())
@@ -93,16 +112,24 @@ def from_npz(path: str | Path) -> Program:
             kept=tuple(_decode_kept(kept) for kept in description.get("kept", ())),
         )
         _check_names(program)
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        return annotate(program)
+    except _DAMAGE as error:
         raise _unreadable(path, f"{type(error).__name__}: {error}") from error
-    return annotate(program)
+
+
+def _refuse_growth(path: str | Path) -> None:
+    """PrecisionError for an archive that would fill the memory; of a pruned model it may grow 1000 times."""
+    with zipfile.ZipFile(path) as archive:
+        total = sum(info.file_size for info in archive.infolist())
+    if total > max(_LARGEST, _RATIO * Path(path).stat().st_size):
+        raise _unreadable(path, f"{total:,} bytes when unpacked")
 
 
 def _unreadable(path: str | Path, received: str) -> PrecisionError:
     return PrecisionError(
         "not a fixed program",
         where=str(path),
-        received=received.splitlines()[0],
+        received=received.splitlines()[0][:200],
         remedy="write it again from the Keras model",
     )
 

@@ -1,7 +1,6 @@
 """Small models and data files that only the acceptance tests need."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -59,10 +58,3 @@ def layer_paths(model: keras.Model, prefix: tuple[str, ...] = ()) -> Iterator[st
             yield from layer_paths(operation, (*prefix, operation.name))
         elif not isinstance(operation, layers.InputLayer):
             yield "/".join((*prefix, operation.name))
-
-
-def truncated(path: Path, source: Path) -> Path:
-    """The first half of a file."""
-    content = source.read_bytes()
-    path.write_bytes(content[: len(content) // 2])
-    return path

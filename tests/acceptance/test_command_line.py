@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import acceptance_models as models
@@ -203,30 +203,6 @@ def test_check_without_csim_says_so(result: Path) -> None:
     assert "C simulation" not in stdout
     assert "integers of model.keras = program.npz: 0 of " in stdout
     assert json.loads(target.read_text())["settings"]["csim"] is False
-
-
-def damage_program(folder: Path) -> None:
-    models.truncated(folder / "program.npz", folder / "program.npz")
-
-
-def damage_model(folder: Path) -> None:
-    models.truncated(folder / "model.keras", folder / "model.keras")
-
-
-def foreign_model(folder: Path) -> None:
-    keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save(folder / "model.keras")
-
-
-def damage_layout(folder: Path) -> None:
-    shutil.rmtree(folder / "hls")
-
-
-@pytest.mark.parametrize("damage", [damage_program, damage_model, foreign_model, damage_layout])
-def test_check_of_a_damaged_result(result: Path, damage: Callable[[Path], None]) -> None:
-    damage(result)
-    status, _, stderr = in_process("check", result, "--random", 8)
-    assert status == 2
-    assert stderr.splitlines()[-1].startswith("Error: ")
 
 
 def test_inspect(inputs: Path) -> None:

@@ -159,15 +159,3 @@ def test_all_mistakes_are_listed_at_once(tmp_path: Path) -> None:
     starts = ["more", "convert.weight_bit", "convert.holdout", "project.reuse_factor", "project.layers.a.x"]
     for line, start in zip(lines, [*starts, "rule[0]"], strict=True):
         assert line.startswith(f"  {start}: ")
-
-
-@pytest.mark.parametrize(("name", "message"), [("none.toml", "No such file"), (".", "directory")])
-def test_a_file_that_cannot_be_read(name: str, message: str, tmp_path: Path) -> None:
-    with pytest.raises(RuleError, match=message):
-        hgqify.load_settings(tmp_path / name)
-
-
-def test_a_file_that_is_no_text(tmp_path: Path) -> None:
-    (tmp_path / "x.toml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(RuleError, match="no text"):
-        hgqify.load_settings(tmp_path / "x.toml")

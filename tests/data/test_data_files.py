@@ -114,15 +114,6 @@ def refused(path: Path, **options: object) -> str:
     return str(caught.value)
 
 
-def test_missing_empty_and_foreign_files(tmp_path: Path) -> None:
-    assert "no such file" in refused(tmp_path / "none.npy")
-    (tmp_path / "zero.npy").touch()
-    assert "empty" in refused(tmp_path / "zero.npy")
-    (tmp_path / "table.csv").write_text("1,2,3\n4,5,6\n")
-    assert "give .npy, .npz or HDF5" in refused(tmp_path / "table.csv").replace("Give", "give")
-    assert "a folder is not a data file" in refused(tmp_path)
-
-
 def test_pickles_are_refused_unless_allowed(tmp_path: Path) -> None:
     objects = np.empty(2, object)
     objects[:] = [X[0], X[1]]
@@ -171,10 +162,3 @@ def test_empty_arrays_and_archives(tmp_path: Path) -> None:
     refused(tmp_path / "none.npz")
     h5py.File(tmp_path / "none.h5", "w").close()
     assert "no data sets" in refused(tmp_path / "none.h5")
-
-
-def test_a_model_is_not_data(tmp_path: Path) -> None:
-    with h5py.File(tmp_path / "model.h5", "w") as file:
-        file.attrs["model_config"] = "{}"
-        file["w"] = X
-    assert "this is a model" in refused(tmp_path / "model.h5")

@@ -125,40 +125,6 @@ def test_input_shape_in_the_first_layer(saved, tmp_path):
     _assert_same(load_model(path), saved[0])
 
 
-def test_missing_file_and_folder(tmp_path):
-    assert "does not exist" in _refusal(tmp_path / "none.keras")
-    assert "folder" in _refusal(tmp_path)
-
-
-def test_files_that_are_no_models(tmp_path):
-    text = tmp_path / "text.keras"
-    text.write_text("hello")
-    assert "not a Keras model" in _refusal(text)
-    empty = tmp_path / "empty.h5"
-    empty.touch()
-    assert "an empty file" in _refusal(empty)
-    archive = tmp_path / "other.keras"
-    with zipfile.ZipFile(archive, "w") as file:
-        file.writestr("a.txt", "a")
-    assert "holds no Keras model; received: a.txt" in _refusal(archive)
-    broken = tmp_path / "broken.keras"
-    with zipfile.ZipFile(broken, "w") as file:
-        file.writestr("config.json", "{")
-    assert "not JSON" in _refusal(broken)
-    table = tmp_path / "table.h5"
-    with h5py.File(table, "w") as file:
-        file["x"] = np.zeros(3)
-    assert "save the whole model" in _refusal(table).lower()
-
-
-def test_archive_of_a_layer_is_no_model(tmp_path):
-    path = tmp_path / "layer.keras"
-    with zipfile.ZipFile(path, "w") as file:
-        file.writestr("config.json", json.dumps(keras.saving.serialize_keras_object(layers.ReLU())))
-        file.writestr("metadata.json", "{}")
-    _refusal(path)
-
-
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
 @pytest.mark.parametrize("part", [0.2, 0.5, 0.95])
 def test_truncated(saved, tmp_path, suffix, part):
@@ -166,14 +132,6 @@ def test_truncated(saved, tmp_path, suffix, part):
     path = tmp_path / f"cut{suffix}"
     path.write_bytes(data[: int(len(data) * part)])
     assert "damaged or truncated" in _refusal(path)
-
-
-def test_missing_weights(saved, tmp_path):
-    path = tmp_path / "config_only.keras"
-    with zipfile.ZipFile(saved[1][".keras"]) as source, zipfile.ZipFile(path, "w") as target:
-        for name in ("config.json", "metadata.json"):
-            target.writestr(name, source.read(name))
-    assert "Keras cannot load the model" in _refusal(path)
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
@@ -198,4 +156,13 @@ def test_custom_classes_are_named(tmp_path):
     keras.Sequential([keras.Input((3,)), _Doubling()]).save(path)
     assert "received: _Doubling" in _refusal(path)
     loaded = load_model(path, custom_objects={"_Doubling": _Doubling})
+    np.testing.assert_array_equal(loaded(np.ones((1, 3), np.float32)), np.full((1, 3), 2.0))
+
+
+def test_classes_that_only_this_thread_knows(tmp_path):
+    """The rehearsal, in another thread, fails for them, and that is no reason to refuse them."""
+    path = tmp_path / "custom.keras"
+    keras.Sequential([keras.Input((3,)), _Doubling()]).save(path)
+    with keras.saving.custom_object_scope({"_Doubling": _Doubling}):
+        loaded = load_model(path)
     np.testing.assert_array_equal(loaded(np.ones((1, 3), np.float32)), np.full((1, 3), 2.0))
