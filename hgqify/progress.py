@@ -50,7 +50,7 @@ def no_progress(_event: Event, /) -> None:
 
 
 class TextProgress:
-    """A bar with figures and the remaining time on a terminal; plain lines now and then elsewhere.
+    """A bar with figures and the remaining time on a terminal or in a notebook; elsewhere lines now and then.
 
     On a terminal a stage has one line, drawn anew in its place; it never grows wider than the terminal, which
     would leave a copy behind with every redraw. Figures give way first, the last ones before the others.
@@ -85,7 +85,7 @@ class TextProgress:
         if new:
             self._stage, self._started, self._first = event.stage, now, event.done
         last = event.total is not None and event.done >= event.total
-        terminal = stream.isatty()
+        terminal = stream.isatty() or _is_notebook(stream)
         pause = _REDRAW_SECONDS if terminal else _LINE_SECONDS
         if not (new or last or event.milestone) and now - self._shown < pause:
             return
@@ -133,6 +133,11 @@ class TextProgress:
         else:
             parts.append(_duration(elapsed))
         return "  ".join(parts)
+
+
+def _is_notebook(stream: TextIO) -> bool:
+    """Whether this is a notebook's output, which draws a line anew as a terminal does, but is none."""
+    return type(stream).__module__.startswith("ipykernel.")
 
 
 def _number(value: float) -> str:

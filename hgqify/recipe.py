@@ -29,6 +29,7 @@ class Recipe:
         convert, project, rules: the tables of a settings file.
         data: its table [data]; empty where the data was no file.
         missing: what no file can say, as sentences.
+        model: what it was made from: a name, and of a file the checksum.
     """
 
     convert: Mapping[str, Any]
@@ -36,6 +37,7 @@ class Recipe:
     rules: tuple[Mapping[str, Any], ...] = ()
     data: Mapping[str, Any] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+    model: str = ""
 
     def under(self, *, target_ebops: int | None, max_drop: float | None, compensate: bool) -> Recipe:
         """The same with a budget of EBOPs, or a drop that is allowed."""
@@ -59,6 +61,7 @@ class Recipe:
             "# The settings that this result was made with, those that nobody gave included.",
             "# `hgqify MODEL --config` with this file makes it again: every integer and every weight is the",
             f"# same, on the same software ({', '.join(f'{name} {text}' for name, text in found.items())}).",
+            *([f"# MODEL: {self.model}"] if self.model else []),
             *(f"# Not in this file: {text}" for text in self.missing),
         ]
         parts = [
@@ -86,6 +89,7 @@ def make_recipe(
     calib: Any,
     labels: Any,
     key: str | Sequence[str] | None,
+    model: Any = None,
     code: bool = False,
     custom_objects: Mapping[str, Any] | None = None,
 ) -> Recipe:
@@ -93,7 +97,7 @@ def make_recipe(
 
     Args:
         conversion, calibration, training, project: the settings in effect.
-        rules, seed, calib, labels, key, custom_objects: as for `hgqify.convert`.
+        rules, seed, model, calib, labels, key, custom_objects: as for `hgqify.convert`.
         code: the model may hold Python code (``safe_mode=False``).
     """
     convert = {
@@ -116,7 +120,14 @@ def make_recipe(
         rules=tuple(_rule(rule) for rule in written),
         data=data,
         missing=tuple(missing),
+        model=_model(model),
     )
+
+
+def _model(model: Any) -> str:
+    if not _is_path(model):
+        return "a model in memory"
+    return f"{Path(model).name}, sha256 {sha256(model)}"
 
 
 def _rule(rule: Rule) -> dict[str, Any]:

@@ -133,6 +133,7 @@ def calibrated(
             calib=calib,
             labels=labels,
             key=key,
+            model=model,
             code=not safe_mode,
             custom_objects=custom_objects,
         )

@@ -36,6 +36,11 @@ def test_a_terminal_sees_a_bar_that_is_redrawn():
     assert "5/10 steps  loss 0.125  EBOPs 12,000  ETA 00:05" in middle
 
 
+def test_a_notebook_sees_it_too():
+    notebook = type("OutStream", (io.StringIO,), {"__module__": "ipykernel.iostream"})
+    assert _run(notebook(), 1.0) == _run(Terminal(), 1.0)
+
+
 def test_a_terminal_is_not_flooded():
     assert _run(Terminal(), 0.02).count("\r") == 3
 

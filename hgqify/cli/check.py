@@ -63,6 +63,7 @@ from hgqify.progress import no_progress
     metavar="FILE",
     help="Write JUnit XML for CI services: a test case for every comparison and every limit.",
 )
+@click.option("--record", is_flag=True, help="Write the verdict into report.json and report.html of DIR too.")
 @json_option
 @quiet_option
 @click.pass_context
@@ -83,6 +84,7 @@ def check(
     max_ebops: int | None,
     min_metric: float | None,
     junit: str | None,
+    record: bool,
     json_target: str | None,
     quiet: bool,
 ) -> None:
@@ -96,6 +98,7 @@ def check(
     Examples:
       hgqify check model_hgq --data holdout.npz
       hgqify check model_hgq --random 1000 --seed 1 --json check.json
+      hgqify check model_hgq --data holdout.npz --record
       hgqify check model_hgq --data holdout.npz --max-ebops 20000 --min-metric 0.9 --junit check.xml
     """
     if data is None and random == 0:
@@ -122,6 +125,8 @@ def check(
             progress=no_progress if quiet else None,
         ),
     )
+    if record:
+        library().record_check(directory, report.to_dict())
     if junit is not None:
         atomic_write(junit, report.to_junit(seconds=time.monotonic() - started))
     if json_target not in (None, STDOUT):

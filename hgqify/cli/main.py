@@ -8,6 +8,7 @@ from hgqify.cli.completion import completion
 from hgqify.cli.convert import convert
 from hgqify.cli.export import export
 from hgqify.cli.group import ConvertByDefault
+from hgqify.cli.import_hgq2 import import_hgq2
 from hgqify.cli.init import init
 from hgqify.cli.inspect import inspect
 from hgqify.cli.output import colours
@@ -19,7 +20,7 @@ from hgqify.version import hgqify_version
 @click.group(
     cls=ConvertByDefault,
     default=convert,
-    commands=[check, compare, completion, export, init, inspect, report, sweep],
+    commands=[check, compare, completion, export, import_hgq2, init, inspect, report, sweep],
     subcommand_metavar="MODEL | COMMAND ...",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -36,6 +37,7 @@ def main(ctx: click.Context) -> None:
     hgqify sweep MODEL --calib FILE      accuracy under many budgets, from one calibration
     hgqify compare A B                   two results side by side
     hgqify export DIR -o FOLDER          the project again, for another backend or interface
+    hgqify import-hgq2 MODEL -o DIR      a trained HGQ2 model, with the same codes
     hgqify report DIR                    write the page of a result, report.html, again
     hgqify completion SHELL              complete commands and options with the Tab key
 

@@ -52,12 +52,36 @@ def data_options(flag: str, name: str, text: str, *, required: bool) -> Callable
     )
 
 
-unsafe_option = click.option(
-    "--unsafe",
-    is_flag=True,
-    default=None,
-    help="Load models with Lambda layers. They can run code: only for files you trust.",
-)
+def _use_code(ctx: click.Context, _param: click.Parameter, value: tuple[str, ...]) -> None:
+    """Run what --import names; Keras finds the classes while the command runs."""
+    if not value:
+        return
+    hgqify = library()
+    import keras
+
+    for source in value:
+        ctx.with_resource(keras.saving.custom_object_scope(hgqify.load_code(source)))
+
+
+def unsafe_option(command: _F) -> _F:
+    """What lets a model bring code of its own, of which only trusted code may run."""
+    return _together(
+        click.option(
+            "--import",
+            metavar="FILE.py|MODULE",
+            multiple=True,
+            expose_value=False,
+            callback=_use_code,
+            help="Run this Python code first: it defines the model's own layers. Only code you trust.",
+        ),
+        click.option(
+            "--unsafe",
+            is_flag=True,
+            default=None,
+            help="Load models with Lambda layers. They can run code: only for files you trust.",
+        ),
+    )(command)
+
 
 seed_option = click.option("--seed", type=click.IntRange(min=0), help="Seed of all randomness.")
 

@@ -7,6 +7,7 @@ from hgqify.graph.interface import with_inputs
 from hgqify.graph.load import load_model
 from hgqify.graph.model import Call, Graph, Node, Ref
 from hgqify.graph.passes import Event, Pass, PassResult, why_not_unrolled
+from hgqify.graph.paths import layers_by_path
 from hgqify.graph.read import read
 from hgqify.graph.walk import walk
 
@@ -28,6 +29,7 @@ __all__ = [
     "float_factory",
     "layer_key",
     "layer_name",
+    "layers_by_path",
     "load_model",
     "read",
     "shifted",

@@ -61,6 +61,8 @@ def assign_weights(layer: keras.layers.Layer, node: Node) -> None:
         if key not in variables:
             raise ValueError(f"{node.name}: layer {type(layer).__name__} has no weight {key!r}")
         variables[key].assign(value)
+    if isinstance(layer, keras.layers.Normalization):
+        layer.finalize_state()
 
 
 def build(

@@ -150,6 +150,11 @@ def weights_of(operation: keras.Operation) -> dict[str, np.ndarray]:
         value = keras.ops.convert_to_numpy(variable)
         is_float = keras.backend.is_float_dtype(variable.dtype)
         weights[key] = np.asarray(value, np.float32) if is_float else np.asarray(value)
+    if isinstance(operation, keras.layers.Normalization):
+        # It computes with copies, which `set_weights` does not reach; the model does what these say.
+        for key in weights.keys() & {"mean", "variance"}:
+            used = keras.ops.convert_to_numpy(getattr(operation, key))
+            weights[key] = np.asarray(used, np.float32).reshape(weights[key].shape)
     return weights
 
 

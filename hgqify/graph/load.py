@@ -165,18 +165,16 @@ def _refuse_unknown_classes(path: Path, config: Any, custom_objects: Mapping[str
             continue
         name = entry["class_name"]
         registered = entry.get("registered_name") or name
-        if registered in custom_objects or name in custom_objects:
-            continue
-        if keras.saving.get_registered_object(registered) is None:
+        known = (keras.saving.get_registered_object(each, custom_objects) for each in (registered, name))
+        if all(each is None for each in known):
             unknown.add(name)
     if unknown:
         raise ModelLoadError(
             "the model uses classes that are not part of Keras",
             where=str(path),
             received=", ".join(sorted(unknown)),
-            remedy="from Python, import the code that registers them "
-            "(@keras.saving.register_keras_serializable) or pass custom_objects={name: class}; or rebuild "
-            "the model from Keras layers",
+            remedy="give the code that defines them: --import layers.py; from Python import it, or pass "
+            "custom_objects={name: class}; or rebuild the model from Keras layers",
         )
 
 

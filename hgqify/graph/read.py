@@ -134,7 +134,7 @@ class _Reader:
         try:
             for call in found.calls:
                 shapes = [tuple(values[id(given)].spec.shape) for given in call.inputs]
-                operation = found.unbatched(call.operation, shapes)
+                operation = found.unbatched(call, shapes)
                 given, named = _map(actual, (call.args, dict(call.kwargs)))
                 label = operation.name
                 if not isinstance(operation, keras.layers.Layer):

@@ -17,6 +17,7 @@ import numpy as np
 
 from hgqify.graph import keras_internals
 from hgqify.graph.describe import first_line, keras_class
+from hgqify.graph.operations import JoinWithConstants
 
 _BATCH = 61
 """Samples of symbolic tensors where the code needs a number: a prime that is hardly ever another size."""
@@ -59,13 +60,19 @@ class Record:
             raise NotTraceableError("its call() makes a tensor that differs from sample to sample")
         return array[:1]
 
-    def unbatched(self, operation: Any, shapes: Sequence[tuple[Any, ...]]) -> keras.Operation:
-        """The operation for batches of any size: a reshape to (size of the batch, ...) has -1 in its place.
+    def unbatched(self, call: keras_internals.Recorded, shapes: Sequence[tuple[Any, ...]]) -> keras.Operation:
+        """The operation for batches of any size.
+
+        A reshape to (size of the batch, ...) has -1 in its place, and a concatenation with constants takes
+        them for one sample.
 
         Args:
-            operation: one of the calls.
+            call: one of the calls.
             shapes: of its inputs, with batch.
         """
+        operation: Any = call.operation
+        if type(operation).__name__ == "Concatenate" and len(call.inputs) < len(_flatten(call.args)):
+            return JoinWithConstants(operation.axis, name=operation.name)
         if isinstance(operation, keras.layers.Layer) or type(operation).__name__ != "Reshape":
             return operation
         config = operation.get_config()
@@ -87,8 +94,8 @@ class Record:
 
         for call in self.calls:
             args, kwargs = _map(actual, (call.args, dict(call.kwargs)))
-            operation = self.unbatched(call.operation, [np.shape(known[id(t)]) for t in call.inputs])
-            outputs = keras.tree.flatten(operation(*args, **kwargs)) or []
+            operation = self.unbatched(call, [np.shape(known[id(t)]) for t in call.inputs])
+            outputs = _flatten(operation(*args, **kwargs))
             known.update((id(tensor), value) for tensor, value in zip(call.outputs, outputs, strict=True))
         return _map(actual, self.outputs)
 
@@ -137,7 +144,7 @@ def _recorded(layer: Any, args: tuple, kwargs: Mapping[str, Any], batch: int | N
 
     given = _map(fresh, (args, dict(kwargs)))
     outputs = _called(layer, *given)
-    flat = keras.tree.flatten(outputs) or []
+    flat = _flatten(outputs)
     if not flat or not all(isinstance(value, keras.KerasTensor) for value in flat):
         raise NotTraceableError("its call() returns something that does not depend on its inputs")
     calls = tuple(keras_internals.recorded_calls(flat, inputs))
@@ -214,8 +221,12 @@ def _refuse_differences(layer: Any, args: tuple, kwargs: Mapping[str, Any], foun
 
 
 def _arrays(structure: Any) -> Iterator[np.ndarray]:
-    for value in keras.tree.flatten(structure) or []:
+    for value in _flatten(structure):
         yield np.asarray(keras.ops.convert_to_numpy(value), np.float64)
+
+
+def _flatten(structure: Any) -> list[Any]:
+    return keras.tree.flatten(structure) or []
 
 
 def _map(function: Callable[[Any], Any], structure: Any) -> Any:

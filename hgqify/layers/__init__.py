@@ -54,6 +54,8 @@ from hgqify.layers.functions import (
     power_scale,
     reciprocal_from_one,
     scaled_epsilon,
+    scaled_exp,
+    shifted_reciprocal,
 )
 from hgqify.layers.fused_batchnorm import QBatchNormDense, QEinsumDenseBatchnorm
 from hgqify.layers.kept import KeptFloat, copied
@@ -177,6 +179,8 @@ __all__ = [
     "reciprocal_values",
     "refresh",
     "scaled_epsilon",
+    "scaled_exp",
+    "shifted_reciprocal",
     "simple_rnn",
     "softmax",
     "span",

@@ -25,6 +25,18 @@ def reciprocal_from_one(x: Any) -> Any:
 
 
 @keras.saving.register_keras_serializable("hgqify")
+def scaled_exp(x: Any, scale: float = 1.0) -> Any:
+    """``min(exp(x * scale), 2**60)``: finite for every x, for tables that saturate far below."""
+    return ops.minimum(ops.exp(x * scale), 2.0**60)
+
+
+@keras.saving.register_keras_serializable("hgqify")
+def shifted_reciprocal(x: Any, epsilon: float = 0.0) -> Any:
+    """``1 / (x + epsilon)``."""
+    return 1.0 / (x + epsilon)
+
+
+@keras.saving.register_keras_serializable("hgqify")
 def inverse_sqrt(x: Any, epsilon: float = 0.0, least: float = 0.0) -> Any:
     """``1 / sqrt(max(x, 0, least) + epsilon)``: what a normalization multiplies with."""
     held: Any = ops.maximum(x, max(least, 0.0))

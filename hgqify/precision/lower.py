@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 
 from hgqify.errors import HgqifyError, PrecisionError, UnsupportedLayerError
-from hgqify.graph import read
+from hgqify.graph import layers_by_path, read
 from hgqify.graph.model import INPUT, SELECT
 from hgqify.graph.model import Node as GraphNode
 from hgqify.layers import KeptFloat
@@ -70,7 +70,7 @@ def trace(model: keras.Model, registry: Registry | None = None) -> tuple[Program
     """
     registry = default_registry() if registry is None else registry
     graph = read(model, opened=False)
-    layers = _layers_by_path(model, "")
+    layers = layers_by_path(model)
     _check_supported(graph.nodes, layers, registry)
     lowering = Lowering()
     names: dict[str, str] = {}
@@ -112,17 +112,6 @@ def trace(model: keras.Model, registry: Registry | None = None) -> tuple[Program
             )
     inputs = tuple(names[name] for name in graph.inputs)
     return lowering.program(inputs, outputs, model.name), lowering.quantizers
-
-
-def _layers_by_path(model: keras.Model, prefix: str) -> dict[str, keras.layers.Layer]:
-    """All layers by their paths, as `graph.read` names them."""
-    found: dict[str, keras.layers.Layer] = {}
-    for layer in model.layers:
-        path = prefix + layer.name
-        found[path] = layer
-        if isinstance(layer, keras.Model):
-            found |= _layers_by_path(layer, f"{path}/")
-    return found
 
 
 def _check_supported(

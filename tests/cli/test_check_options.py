@@ -30,6 +30,14 @@ def test_check(api: Api) -> None:
     )
 
 
+def test_check_writes_into_the_report_when_asked(api: Api) -> None:
+    assert run("check", "m_hgq").exit_code == 0
+    assert "record_check" not in [name for name, *_ in api.calls]
+    assert run("check", "m_hgq", "--record").exit_code == 0
+    (folder, verdict), _ = api.named("record_check")
+    assert (folder, verdict["exact"]) == (Path("m_hgq"), True)
+
+
 def test_check_as_json(api: Api, tmp_path: Path) -> None:
     for args in (["--json"], ["--json", "-"]):
         result = run("check", "m_hgq", *args)

@@ -124,5 +124,6 @@ def test_what_no_file_can_hold_is_said_in_it(tmp_path: Path) -> None:
     text = (tmp_path / "out" / "config.toml").read_text()
     assert "# Not in this file: the calibration data, which was no file: give it with --calib" in text
     assert "# Not in this file: rules with a predicate" in text
+    assert "# MODEL: a model in memory\n" in text
     assert "[data]" not in text
     assert "rules" not in hgqify.load_settings(tmp_path / "out" / "config.toml")

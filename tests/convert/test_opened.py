@@ -63,6 +63,18 @@ class Tokens(keras.Model):
         return self.mixed(ops.reshape(ops.transpose(attended, (0, 2, 1, 3)), (batch, -1, 4)))
 
 
+class Token(layers.Layer):
+    """A class token before the others, and positions."""
+
+    def build(self, shape):
+        self.token = self.add_weight(shape=(1, 1, shape[-1]), name="token")
+        self.positions = self.add_weight(shape=(1, shape[1] + 1, shape[-1]), name="positions")
+
+    def call(self, x):
+        token = ops.broadcast_to(self.token, (ops.shape(x)[0], 1, x.shape[-1]))
+        return ops.concatenate([token, x], axis=1) + self.positions
+
+
 def _one(layer, shape):
     x = keras.Input(shape)
     return [x], [layer(x)]
@@ -71,6 +83,7 @@ def _one(layer, shape):
 BRANCHES = {
     "gate": lambda: _one(Gate(), (3, 3, 2)),
     "standardized": lambda: _one(Standardized(), (4, 3, 2)),
+    "token": lambda: _one(Token(), (3, 4)),
     "tokens": lambda: _one(Tokens(), (3, 2, 2)),
 }
 

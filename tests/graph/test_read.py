@@ -7,7 +7,7 @@ from keras import layers
 from tiny_zoo import tiny_models
 
 from hgqify.errors import UnsupportedLayerError
-from hgqify.graph import build, layer_name, read
+from hgqify.graph import build, canonicalize, layer_name, read
 
 
 def _refusal(model):
@@ -139,3 +139,16 @@ def test_reduced_precision_becomes_float32():
     graph = read(model)
     assert graph.nodes[1].weights["kernel"].dtype == np.float32
     assert build(graph).layers[-1].compute_dtype == "float32"
+
+
+def test_an_adapted_normalization_keeps_what_it_computes_with():
+    data = np.random.default_rng(0).normal(3, 5, (50, 4)).astype("float32")
+    adapted = layers.Normalization()
+    adapted.adapt(data)
+    model = keras.Sequential([keras.Input((4,)), adapted, layers.Dense(2)])
+    # `set_weights` does not reach the copies that the layer computes with.
+    stale = keras.models.clone_model(model)
+    stale.set_weights(model.get_weights())
+    for each in (model, stale):
+        for graph in (read(each), canonicalize(read(each))[0]):
+            np.testing.assert_allclose(build(graph)(data), each(data), rtol=1e-5, atol=1e-5)

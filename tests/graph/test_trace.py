@@ -195,6 +195,52 @@ def test_kernels_of_a_layers_own(shape, kernel, function, kind):
     _assert_read(model, graph, tiny_models.inputs(model))
 
 
+def _joined(x, token):
+    return ops.concatenate([token, x, token], axis=1)
+
+
+@pytest.mark.parametrize(
+    ("size", "function"),
+    [
+        (1, lambda x, w: _joined(x, ops.broadcast_to(w, (ops.shape(x)[0], 1, 4)))),
+        (1, lambda x, w: _joined(x, ops.tile(w, [ops.shape(x)[0], 1, 1]))),
+        (1, lambda x, w: _joined(x, ops.repeat(w, ops.shape(x)[0], axis=0))),
+        (1, lambda x, w: _joined(x, ops.zeros_like(x[:, :1]) + w)),
+        (5, lambda x, w: _joined(x, ops.tile(w, [ops.shape(x)[0], 1, 1]))),  # more than x has
+    ],
+)
+def test_a_token_of_a_layers_own(size, function):
+    class Token(layers.Layer):
+        def build(self, given):
+            self.w = self.add_weight(shape=(1, size, 4), name="token")
+
+        def call(self, x):
+            return function(x, self.w)
+
+    model = _functional(Token(name="own"), (3, 4))
+    graph = read(model)
+    assert not [node.kind for node in graph if node.kind.startswith("custom.")]
+    assert {node.kind for node in canonicalize(graph)[0]} >= {"Concatenate", "BatchNormalization"}
+    for count in (1, 5, 61):
+        _assert_read(model, graph, tiny_models.inputs(model, count=count))
+
+
+def test_a_table_of_a_layers_own():
+    class Table(layers.Layer):
+        def build(self, given):
+            self.w = self.add_weight(shape=(7, 4), name="table")
+
+        def call(self, x):
+            return ops.take(self.w, x, axis=0)
+
+    x = keras.Input((3,), dtype="int32")
+    model = keras.Model(x, Table()(x))
+    tiny_models.randomize(model, 0)
+    graph = read(model)
+    assert [node.kind for node in canonicalize(graph)[0] if node.weights] == ["Embedding"]
+    _assert_read(model, graph, np.array([[0, 6, 3], [1, 1, 5]], "int32"))
+
+
 def test_operations_are_named_alike_each_time():
     model = _functional(_code(lambda x: ops.relu(x + 1) + 2), (3,))
     names = [node.name for node in read(model)]

@@ -10,6 +10,7 @@ import numpy as np
 
 from hgqify.graph.build import float_factory, invoke
 from hgqify.graph.model import OPERATION_PREFIX, Call, Graph, Node, Ref
+from hgqify.graph.operations import JoinWithConstants
 from hgqify.graph.passes.base import Pass, PassResult
 from hgqify.graph.passes.unread import unread
 
@@ -33,7 +34,8 @@ class FoldConstants(Pass):
             if node.name in values and node.name not in kept:
                 continue
             # A layer's arguments without a call are tensors; so are those of a constant that stays.
-            if node.call is None or node.name in kept or node.shared or not set(node.inputs) - values.keys():
+            fits = node.call is not None or _is_concatenation(node)
+            if not fits or node.name in kept or node.shared or not set(node.inputs) - values.keys():
                 kept |= values.keys() & set(node.inputs)
         folded = values.keys() - kept
         replacements: dict[str, tuple[Node, ...]] = dict.fromkeys(unread(graph, folded), ())
@@ -78,6 +80,17 @@ def _with_constants(node: Node, values: Mapping[str, np.ndarray]) -> Node:
         # Every use of a tensor is an input of its own.
         return Ref(sum(n not in values for n in node.inputs[: value.index]))
 
+    if _is_concatenation(node):
+        node = node.with_(
+            kind=f"{OPERATION_PREFIX}{JoinWithConstants.__name__}",
+            source=JoinWithConstants,
+            config={"axis": node.config["axis"]},
+            call=Call(args=([Ref(index) for index in range(len(node.inputs))],)),
+        )
     call = node.call or Call(args=())
     placed_call: Any = keras.tree.map_structure(placed, (call.args, dict(call.kwargs)))
     return node.with_(inputs=tuple(left), call=Call(args=placed_call[0], kwargs=placed_call[1]))
+
+
+def _is_concatenation(node: Node) -> bool:
+    return node.call is None and node.kind in ("Concatenate", f"{OPERATION_PREFIX}Concatenate")

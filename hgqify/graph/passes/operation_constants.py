@@ -89,3 +89,25 @@ def _windows(node: Node, kernel: np.ndarray, rank: int) -> dict[str, Any]:
         "data_format": config["data_format"] or keras.config.image_data_format(),
         "dilation_rate": each(config["dilation_rate"]),
     }
+
+
+def embedding(_graph: Graph, node: Node) -> tuple[Node, ...] | None:
+    """``take(table, x, axis=0)``: a row for each index -> Embedding."""
+    call = node.call
+    values = [*call.args, *call.kwargs.values()] if call else []
+    if len(values) != 2 or isinstance(values[0], Ref) or not isinstance(values[1], Ref):
+        return None
+    table = np.asarray(values[0])
+    if node.config.get("axis") != 0 or table.ndim != 2 or table.dtype.kind != "f":
+        return None
+    rows, length = table.shape
+    new = Node(
+        name=node.name,
+        kind="Embedding",
+        config={"input_dim": rows, "output_dim": length, "mask_zero": False},
+        weights={"embeddings": table.astype(np.float32)},
+        inputs=node.inputs,
+        shape=node.shape,
+        origin=node.origin,
+    )
+    return (new,)

@@ -1,10 +1,11 @@
-"""Which layers move values as a Keras operation does: slices, splits, stacks, flips."""
+"""Which layers move values as a Keras operation does: slices, splits, stacks, flips, joins."""
 
 from collections.abc import Mapping
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
+import keras
 import numpy as np
 
 from hgqify.graph.model import SELECT, Graph, Node, Ref
@@ -116,6 +117,30 @@ def stack(graph: Graph, node: Node) -> tuple[Node, ...] | None:
     return (*(new for chain in chains for new in chain.nodes), *joined.finish())
 
 
+def join(graph: Graph, node: Node) -> tuple[Node, ...] | None:
+    """Tensors and constants along an axis; a constant is so much of a tensor, times zero, plus it."""
+    if node.call is None or node.config["axis"] in (0, None):
+        return None
+    axis = node.config["axis"] % (len(node.shape) + 1) - 1
+    source = graph[node.inputs[0]]
+    parts, chains = [], []
+    for number, part in enumerate(keras.tree.flatten(node.call.args)):
+        if isinstance(part, Ref):
+            parts.append(node.inputs[part.index])
+            continue
+        value = np.asarray(part, np.float64)
+        if value.shape[0] != 1 or value.ndim != len(node.shape) + 1 or not np.isfinite(value).all():
+            return None
+        size, wanted = source.shape[axis], value.shape[axis + 1]
+        places = list(range(wanted)) if wanted <= size else [0] * wanted
+        chain = Chain(node, source.name, source.shape, f"{number}_").gather(axis, places)
+        chains.append(chain.affine(0, value[0]))
+        parts.append(chain.name)
+    joined = Chain(node, source.name, source.shape)
+    joined.add("Concatenate", {"axis": axis + 1}, node.shape, parts)
+    return (*(new for chain in chains for new in chain.nodes), *joined.finish())
+
+
 def split(graph: Graph, node: Node) -> dict[str, tuple[Node, ...]] | None:
     """``ops.split``, ``ops.unstack``: the pieces, by the name of the node that selects each; none unused."""
     selected = [each for each in graph.consumers(node.name) if each.kind == SELECT]
@@ -140,7 +165,14 @@ def split(graph: Graph, node: Node) -> dict[str, tuple[Node, ...]] | None:
 
 
 MOVES: Mapping[str, Any] = MappingProxyType(
-    {"Flip": flip, "GetItem": get_item, "Roll": roll, "Stack": stack, "Take": take, "Tile": tile}
+    {
+        "Flip": flip,
+        "GetItem": get_item,
+        "JoinWithConstants": join,
+        "Roll": roll,
+        "Stack": stack,
+        "Tile": tile,
+    }
 )
 """Rules by class name of the operation."""
 

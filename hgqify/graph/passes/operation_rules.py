@@ -14,8 +14,8 @@ import numpy as np
 from hgqify.graph.model import Graph, Node, Ref
 from hgqify.graph.passes.affine import scale_shift_nodes
 from hgqify.graph.passes.operation_bounds import absolute, at_least, at_most, clip, where
-from hgqify.graph.passes.operation_constants import convolution, dense, depthwise, einsum_dense
-from hgqify.graph.passes.operation_moves import MOVES
+from hgqify.graph.passes.operation_constants import convolution, dense, depthwise, einsum_dense, embedding
+from hgqify.graph.passes.operation_moves import MOVES, take
 from hgqify.graph.passes.operation_reductions import REDUCTIONS
 from hgqify.graph.passes.products import einsum_rule, matmul_rule
 
@@ -258,6 +258,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "Square": _square,
         "Squeeze": _reshape,
         "Swapaxes": _permute,
+        "Take": _either(take, embedding),
         "Transpose": _permute,
         "TrueDivide": _divide,
         "Where": where,

@@ -153,6 +153,10 @@ def reproduction(data: Data) -> Section:
         parts.append(tag("pre", command))
     else:
         parts.append(tag("p", "This result was made in Python; its settings are below."))
+    again = "hgqify MODEL --config config.toml -o AGAIN"
+    parts.append(
+        tag("p", "All settings are in config.toml beside this page: ", tag("code", again), " makes it again.")
+    )
     facts = [("seed", settings.get("seed")), *data["versions"].items()]
     parts.append(
         tag(
