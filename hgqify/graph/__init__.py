@@ -1,6 +1,6 @@
 """A Keras model as an immutable graph: load, read, rewrite by passes, build again."""
 
-from hgqify.graph.build import assign_weights, build, float_factory, layer_name
+from hgqify.graph.build import assign_weights, build, float_factory, layer_name, unique_name
 from hgqify.graph.canonical import canonicalize, default_passes
 from hgqify.graph.channels import FIXED, Channels, find_channels, layer_key, shifted
 from hgqify.graph.interface import with_inputs
@@ -33,6 +33,7 @@ __all__ = [
     "load_model",
     "read",
     "shifted",
+    "unique_name",
     "walk",
     "why_not_unrolled",
     "with_inputs",

@@ -89,7 +89,7 @@ def build(
     names: set[str] = set()
     for node in graph:
         if node.kind == INPUT:
-            name = _unique(layer_name(node), names)
+            name = unique_name(layer_name(node), names)
             tensors[node.name] = keras.Input(node.shape, dtype=node.config.get("dtype"), name=name)
             continue
         if node.kind == SELECT:
@@ -98,7 +98,7 @@ def build(
         key = node.shared or node.name
         fresh = key not in layers
         if fresh:
-            layers[key] = factory(node.with_(layer=_unique(layer_name(node), names)))
+            layers[key] = factory(node.with_(layer=unique_name(layer_name(node), names)))
         with _undrawn(layers[key]) if fresh else contextlib.nullcontext():
             tensors[node.name] = invoke(layers[key], node, [tensors[name] for name in node.inputs])
         if fresh and isinstance(layers[key], keras.layers.Layer):
@@ -145,7 +145,8 @@ def invoke(layer: Any, node: Node, inputs: list[Any]) -> Any:
     return layer(*resolve(node.call.args), **resolve(dict(node.call.kwargs)))
 
 
-def _unique(name: str, taken: set[str]) -> str:
+def unique_name(name: str, taken: set[str]) -> str:
+    """The name, with a number behind it if it is taken; takes it."""
     candidate, number = name, 1
     while candidate in taken:
         number += 1

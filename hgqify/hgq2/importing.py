@@ -11,7 +11,7 @@ import keras
 
 from hgqify import layers as q
 from hgqify.errors import HgqifyError, UnsupportedLayerError
-from hgqify.graph import Graph, float_factory, layer_name, layers_by_path, load_model, read
+from hgqify.graph import Graph, float_factory, layer_name, layers_by_path, load_model, read, unique_name
 from hgqify.graph.model import INPUT, SELECT
 from hgqify.hgq2 import attention, elementwise, linear, peer, recurrent, softmax, tables
 from hgqify.hgq2.placed import Apply, Placed, Source
@@ -140,7 +140,7 @@ def _made(graph: Graph, layers: Mapping[str, Any]) -> dict[str, Apply]:
         if node.kind in (INPUT, SELECT) or path in made:
             continue
         shapes = tuple(graph[name].shape for name in node.inputs)
-        name = _unique(layer_name(node), names)
+        name = unique_name(layer_name(node), names)
         source = Source(layer=layers.get(path), node=node.with_(layer=name), shapes=shapes)
         try:
             made[path] = _importer(source)(source)
@@ -149,15 +149,6 @@ def _made(graph: Graph, layers: Mapping[str, Any]) -> dict[str, Apply]:
     if problems:
         raise refused(problems, "imported", graph.name)
     return made
-
-
-def _unique(name: str, taken: set[str]) -> str:
-    candidate, number = name, 1
-    while candidate in taken:
-        number += 1
-        candidate = f"{name}_{number}"
-    taken.add(candidate)
-    return candidate
 
 
 def _importer(source: Source) -> Importer:
