@@ -74,6 +74,8 @@ def _facts(node: Node, called: Mapping[str, str]) -> dict[str, _Fact]:
     }
     for field in dataclasses.fields(node.op):
         value = getattr(node.op, field.name)
+        if value is None:
+            continue
         if isinstance(value, ops.Constant):
             facts[field.name] = np.asarray(value.codes)
             facts[f"fractional bits of {field.name}"] = str(value.frac)

@@ -148,12 +148,8 @@ def cleaned(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def weights_of(operation: keras.Operation, name: str) -> dict[str, np.ndarray]:
-    """`Node.weights`; reduced precisions widen exactly to float32, integer variables stay as they are.
-
-    Raises:
-        UnsupportedLayerError: a weight is NaN or infinite.
-    """
+def weights_of(operation: keras.Operation) -> dict[str, np.ndarray]:
+    """`Node.weights`; reduced precisions widen exactly to float32, integer variables stay as they are."""
     if not isinstance(operation, keras.layers.Layer):
         return {}
     weights = {}
@@ -166,23 +162,27 @@ def weights_of(operation: keras.Operation, name: str) -> dict[str, np.ndarray]:
         for key in weights.keys() & {"mean", "variance"}:
             used = keras.ops.convert_to_numpy(getattr(operation, key))
             weights[key] = np.asarray(used, np.float32).reshape(weights[key].shape)
-    for key, values in weights.items():
-        if values.dtype.kind == "f":
-            _refuse_not_finite(values, key, name)
     return weights
 
 
-def _refuse_not_finite(values: np.ndarray, key: str, name: str) -> None:
-    finite = np.isfinite(values)
-    if finite.all():
-        return
-    position = tuple(int(n) for n in np.argwhere(~finite)[0])
-    raise UnsupportedLayerError(
-        "a weight is not finite",
-        where=name,
-        received=f"{values[position]} in {key}, at {position} ({np.count_nonzero(~finite)} of {values.size})",
-        remedy="train the model again: its training diverged, or the file is damaged",
-    )
+def refuse_not_finite(weights: Mapping[str, np.ndarray], name: str) -> None:
+    """Look at the weights of a layer.
+
+    Raises:
+        UnsupportedLayerError: one is NaN or infinite.
+    """
+    for key, values in weights.items():
+        finite = np.isfinite(values) if values.dtype.kind == "f" else np.ones((), bool)
+        if finite.all():
+            continue
+        position = tuple(int(n) for n in np.argwhere(~finite)[0])
+        count = f"{np.count_nonzero(~finite)} of {values.size}"
+        raise UnsupportedLayerError(
+            "a weight is not finite",
+            where=name,
+            received=f"{values[position]} in {key}, at {position} ({count})",
+            remedy="train the model again: its training diverged, or the file is damaged",
+        )
 
 
 def weight_variables(layer: keras.layers.Layer) -> dict[str, keras.Variable]:

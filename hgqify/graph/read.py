@@ -15,7 +15,15 @@ import keras
 
 from hgqify.errors import UnsupportedLayerError
 from hgqify.graph import keras_internals, trace
-from hgqify.graph.describe import config_of, first_line, kind_of, output_shape, output_specs, weights_of
+from hgqify.graph.describe import (
+    config_of,
+    first_line,
+    kind_of,
+    output_shape,
+    output_specs,
+    refuse_not_finite,
+    weights_of,
+)
 from hgqify.graph.interface import input_tensors
 from hgqify.graph.model import INPUT, SELECT, Call, Graph, Node, Ref
 
@@ -253,12 +261,15 @@ class _Reader:
         flat = _flatten(result)
         shapes = [output_shape(name, operation, tensor) for tensor in flat]
         kind, source = kind_of(operation)
+        weights = weights_of(operation)
+        if self._opened:  # else a model of quantizers, which may hold what only training reads
+            refuse_not_finite(weights, name)
         node = Node(
             name=name,
             kind=kind,
             source=source,
             config=config_of(operation, name),
-            weights=weights_of(operation, name),
+            weights=weights,
             inputs=tuple(tensor.name for tensor in refs),
             shape=shapes[0],
             origin=(path,),

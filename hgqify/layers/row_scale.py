@@ -17,6 +17,7 @@ from keras import ops
 from hgqify.errors import RuleError
 from hgqify.layers.merge import QMultiply
 from hgqify.layers.reductions import QReduction
+from hgqify.quantizers import Place, QType, QuantizerConfig
 
 
 @keras.saving.register_keras_serializable("hgqify")
@@ -54,6 +55,11 @@ class QMultiplyPow2(QMultiply):
                 remedy="give the lowest exponent first",
             )
         self.lowest, self.highest = int(lowest), int(highest)
+        given = self._iq_conf
+        data, powers = given if isinstance(given, list) and len(given) == 2 else (given, given)
+        if isinstance(powers, QuantizerConfig) and powers.q_type is QType.FLOAT:
+            # A scope's minifloats need not hold these powers.
+            self._iq_conf = [data, QuantizerConfig(QType.KIF, Place.DATALANE)]
 
     def build(self, input_shape: Sequence[tuple[int | None, ...]]) -> None:
         """Make the quantizers' widths; p's hold every power."""

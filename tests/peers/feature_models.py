@@ -114,6 +114,12 @@ def cross_attention() -> Built:
     return [x, z], [kl.Dense(2)(y), scores]
 
 
+def long_attention() -> Built:
+    """More places than early division suits: it goes behind the product with the values."""
+    x = keras.Input((18, 2))
+    return [x], [kl.MultiHeadAttention(1, 2)(x, x)]
+
+
 def dot_attention() -> Built:
     x, z = keras.Input((3, 3)), keras.Input((4, 3))
     return [x, z], [kl.Dense(2)(kl.Attention(use_scale=True)([kl.Dense(3)(x), z]))]
@@ -321,6 +327,7 @@ BRANCHES: dict[str, Branch] = {
     "D10 attention with a gate and a window": gated_attention,
     "D10 masks made by hand": masks_by_hand,
     "D10 AdditiveAttention": summed_scores,
+    "D10 attention over many places": long_attention,
     "padding, cropping, upsampling, 3D": volumes,
     "AdaptiveAveragePooling": one((4, 5, 2), kl.AdaptiveAveragePooling2D, (2, 2)),
     "AdaptiveMaxPooling": one((5, 2), kl.AdaptiveMaxPooling1D, 3),
@@ -374,6 +381,7 @@ PARALLEL_ONLY = frozenset(
         "D10 attention with a gate and a window",
         "D10 masks made by hand",
         "D10 AdditiveAttention",
+        "D10 attention over many places",
         "products of two tensors",
     }
 )
