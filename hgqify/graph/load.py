@@ -55,6 +55,7 @@ def load_model(
     config.pop("compile_config", None)  # which is not read with compile=False
     repaired = legacy_config.repaired(config)
     own = refuse_foreign(path, repaired, custom_objects or {}, safe_mode=safe_mode)
+    custom_objects = _by_registered_name(repaired, custom_objects or {})
     suffix = ".h5" if is_hdf5 else ".keras"
     known = (".h5", ".hdf5") if is_hdf5 else (".keras",)
     if repaired == config and path.suffix in known:
@@ -63,6 +64,19 @@ def load_model(
         copy = Path(folder) / f"model{suffix}"
         (_copy_hdf5 if is_hdf5 else _copy_archive)(path, copy, repaired)
         return _load(path, copy, safe_mode, custom_objects, own)
+
+
+def _by_registered_name(config: Any, custom_objects: Mapping[str, Any]) -> dict[str, Any]:
+    """Classes also by the names with a package that Keras looks for ('Custom>Block'), where it knows none."""
+    found = dict(custom_objects)
+    for entry in legacy_config.entries(config):
+        name, registered = entry["class_name"], entry.get("registered_name")
+        if not isinstance(registered, str) or keras.saving.get_registered_object(registered, found):
+            continue
+        known = keras.saving.get_registered_object(name, found)
+        if known is not None:
+            found[registered] = known
+    return found
 
 
 def _is_hdf5(path: Path) -> bool:

@@ -159,6 +159,21 @@ def test_custom_classes_are_named(tmp_path):
     np.testing.assert_array_equal(loaded(np.ones((1, 3), np.float32)), np.full((1, 3), 2.0))
 
 
+def test_a_class_registered_elsewhere_under_a_package(tmp_path):
+    """A file names 'Own>_Doubling' where its class was decorated; here it is known as '_Doubling'."""
+    path, other = tmp_path / "custom.keras", tmp_path / "other.keras"
+    keras.Sequential([keras.Input((3,)), _Doubling()]).save(path)
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(other, "w") as target:
+        for name in source.namelist():
+            data = source.read(name)
+            if name == "config.json":
+                data = data.replace(b'"registered_name": "_Doubling"', b'"registered_name": "Own>_Doubling"')
+                assert b"Own>" in data
+            target.writestr(name, data)
+    loaded = load_model(other, custom_objects={"_Doubling": _Doubling})
+    np.testing.assert_array_equal(loaded(np.ones((1, 3), np.float32)), np.full((1, 3), 2.0))
+
+
 def test_classes_that_only_this_thread_knows(tmp_path):
     """The rehearsal, in another thread, fails for them, and that is no reason to refuse them."""
     path = tmp_path / "custom.keras"
