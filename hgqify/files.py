@@ -3,11 +3,22 @@
 import contextlib
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 from hgqify.errors import ExportError
+
+
+def is_special(path: Path) -> bool:
+    """Whether a path is neither a file nor a folder: reading a pipe would wait for ever, a device never end.
+
+    Raises:
+        OSError: it cannot be looked at, or is not there.
+    """
+    mode = path.stat().st_mode
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def check_target(target: str | os.PathLike[str], *, force: bool = False, marker: str | None = None) -> Path:

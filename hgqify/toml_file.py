@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import stat
 import tomllib
 from pathlib import Path
 from typing import Any
 
 from hgqify.errors import RuleError
+from hgqify.files import is_special
 
 _LARGEST = 1 << 20
 """Bytes; settings of a conversion take a few thousand."""
@@ -37,7 +37,7 @@ def read(path: Path) -> dict[str, Any]:
 
 def _bytes(path: Path) -> bytes:
     try:
-        if not path.is_dir() and not stat.S_ISREG(path.stat().st_mode):
+        if is_special(path):
             raise RuleError("not a regular file", where=str(path), remedy="copy it to a file and give that")
         with path.open("rb") as file:
             data = file.read(_LARGEST + 1)

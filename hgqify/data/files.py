@@ -9,7 +9,6 @@ import math
 import os
 import re
 import shutil
-import stat
 import struct
 import tempfile
 import tokenize
@@ -23,6 +22,7 @@ import h5py
 import numpy as np
 
 from hgqify.errors import DataError
+from hgqify.files import is_special
 
 _NPY = b"\x93NUMPY"
 _ZIP = b"PK"
@@ -50,7 +50,7 @@ def read_columns(path: Path, *, allow_pickle: bool = False) -> Columns:
     if path.is_dir():
         raise DataError("a folder is not a data file", where=where, remedy=_FORMATS)
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would wait for ever, a device never end
+        if is_special(path):
             raise DataError("not a regular file", where=where, remedy="copy it to a file and give that")
         with path.open("rb") as file:
             magic = file.read(8)

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import stat
 import tempfile
 import zipfile
 from collections.abc import Mapping
@@ -16,10 +15,11 @@ import h5py
 import keras
 
 from hgqify.errors import ModelLoadError
+from hgqify.files import is_special
 from hgqify.graph import legacy_config
 from hgqify.graph.archive import CONFIG_FILE, SAVE_AGAIN, cause, check_hdf5, read_config
 from hgqify.graph.rehearsal import rehearse
-from hgqify.graph.untrusted import parsed, refuse_foreign
+from hgqify.graph.untrusted import parsed, refuse_foreign, registered_object
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _ZIP_MAGIC = b"PK"
@@ -70,12 +70,9 @@ def _by_registered_name(config: Any, custom_objects: Mapping[str, Any]) -> dict[
     """Classes also by the names with a package that Keras looks for ('Custom>Block'), where it knows none."""
     found = dict(custom_objects)
     for entry in legacy_config.entries(config):
-        name, registered = entry["class_name"], entry.get("registered_name")
-        if not isinstance(registered, str) or keras.saving.get_registered_object(registered, found):
-            continue
-        known = keras.saving.get_registered_object(name, found)
-        if known is not None:
-            found[registered] = known
+        registered, known = entry.get("registered_name"), registered_object(entry, found)
+        if isinstance(registered, str) and known is not None:
+            found.setdefault(registered, known)
     return found
 
 
@@ -87,7 +84,7 @@ def _is_hdf5(path: Path) -> bool:
             remedy="a TensorFlow SavedModel must be saved again as .keras by the program that wrote it",
         )
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would wait for ever, a device never end
+        if is_special(path):
             raise ModelLoadError(
                 "not a regular file", where=str(path), remedy="copy it to a file and give that"
             )

@@ -101,7 +101,7 @@ def refuse_foreign(path: Path, config: Any, custom_objects: Mapping[str, Any], *
         if safe_mode:
             _refuse_code(path, entry)
         name, module = _named(entry), str(entry.get("module") or "")
-        registered = _registered(entry, name, custom_objects)
+        registered = registered_object(entry, custom_objects)
         if registered is not None:
             own |= not str(getattr(registered, "__module__", "")).startswith("hgqify.")
             continue
@@ -162,8 +162,9 @@ def _named(entry: Mapping[str, Any]) -> str:
     return inner if kind == "function" and isinstance(inner, str) else kind
 
 
-def _registered(entry: Mapping[str, Any], name: str, custom_objects: Mapping[str, Any]) -> Any:
-    """The class or function that Keras will find for an entry outside of itself; None if there is none."""
+def registered_object(entry: Mapping[str, Any], custom_objects: Mapping[str, Any]) -> Any:
+    """The class or function of an entry that is known outside of Keras itself; None if there is none."""
+    name = _named(entry)
     registered = str(entry.get("registered_name") or name)
     found = (keras.saving.get_registered_object(key, custom_objects) for key in (registered, name))
     return next((each for each in found if each is not None), None)

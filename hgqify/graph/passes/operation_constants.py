@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from hgqify.graph.model import Graph, Node, Ref
+from hgqify.graph.passes.part_nodes import part_node
 
 
 def _kernel(node: Node, keys: tuple[str, ...]) -> np.ndarray | None:
@@ -23,16 +24,8 @@ def _kernel(node: Node, keys: tuple[str, ...]) -> np.ndarray | None:
 
 
 def _with_kernel(node: Node, kind: str, config: dict[str, Any], kernel: np.ndarray) -> tuple[Node, ...]:
-    new = Node(
-        name=node.name,
-        kind=kind,
-        config={"activation": "linear", **config},
-        weights={"kernel": kernel},
-        inputs=node.inputs,
-        shape=node.shape,
-        origin=node.origin,
-    )
-    return (new,)
+    config = {"activation": "linear", **config}
+    return (part_node(node, "", kind, node.inputs, node.shape, config, {"kernel": kernel}),)
 
 
 def dense(graph: Graph, node: Node) -> tuple[Node, ...] | None:
@@ -101,13 +94,6 @@ def embedding(_graph: Graph, node: Node) -> tuple[Node, ...] | None:
     if node.config.get("axis") != 0 or table.ndim != 2 or table.dtype.kind != "f":
         return None
     rows, length = table.shape
-    new = Node(
-        name=node.name,
-        kind="Embedding",
-        config={"input_dim": rows, "output_dim": length, "mask_zero": False},
-        weights={"embeddings": table.astype(np.float32)},
-        inputs=node.inputs,
-        shape=node.shape,
-        origin=node.origin,
-    )
-    return (new,)
+    config = {"input_dim": rows, "output_dim": length, "mask_zero": False}
+    weights = {"embeddings": table.astype(np.float32)}
+    return (part_node(node, "", "Embedding", node.inputs, node.shape, config, weights),)
