@@ -150,7 +150,12 @@ def width_gradients(
     low_step = -k * step if overflow is Overflow.SAT_SYM else 0.0
     di = ops.where(above, bound, ops.where(below, -k * bound, 0.0))
     df = ops.where(above, step, ops.where(below, low_step, error))
-    return Factors(ops.cast(ops.equal(rounded, value), x.dtype), di, df)
+    return Factors(ops.cast(within(value, rounded), x.dtype), di, df)
+
+
+def within(value: Any, rounded: Any) -> Any:
+    """Which elements did not saturate: d value / d x is 1 there, and 0 elsewhere."""
+    return ops.equal(rounded, value)
 
 
 def _digit_gradients(
@@ -163,7 +168,7 @@ def _digit_gradients(
     last = LN2 * pow2_like(i - ops.maximum(digits, 0.0), x)
     zero = ops.zeros_like(error)
     return Factors(
-        ops.cast(ops.logical_not(outside), x.dtype),
+        ops.cast(within(value, rounded), x.dtype),
         ops.where(outside, LN2 * value, zero),
         ops.where(ops.logical_and(subnormal, ops.logical_not(outside)), error, zero),
         ops.where(above, last, ops.where(below, -k * last, ops.where(subnormal, zero, error))),

@@ -5,7 +5,7 @@ from typing import Any
 import torch  # pyright: ignore[reportMissingImports]
 
 from hgqify.fixed import Overflow, Rounding
-from hgqify.quantizers.arithmetic import quantize, width_gradients
+from hgqify.quantizers.arithmetic import quantize, width_gradients, within
 
 
 def torch_kernel(
@@ -20,8 +20,8 @@ def torch_kernel(
 ) -> Any:
     """Quantize; arguments as :func:`~hgqify.quantizers.arithmetic.quantize`, gradient as ``width_gradients``.
 
-    Autograd sees one node, keeps x, the result and the widths, and computes what is asked for: the gradient
-    of a width that is not trained costs nothing.
+    Autograd sees one node. PyTorch computes whatever it is told, so nothing is asked for in vain: where no
+    width is trained, the node keeps which elements saturated and passes the others' gradient on.
     """
     return _Kernel.apply(x, k, i, f, digits, noise, rounding, overflow)
 
@@ -45,15 +45,23 @@ class _Kernel(torch.autograd.Function):
         overflow: Overflow | None,
     ) -> Any:
         result = quantize(x, k, i, f, rounding, overflow, noise, digits)
-        ctx.overflow = overflow
+        ctx.overflow, ctx.of_widths = overflow, any(ctx.needs_input_grad[1:])
         # Where nothing saturates, the gradient does not ask for the value.
         value = result.value if overflow is not None and overflow.saturates else None
-        ctx.save_for_backward(x, value, result.rounded, k, i, f, digits)
+        if ctx.of_widths:
+            ctx.save_for_backward(x, value, result.rounded, k, i, f, digits)
+        else:
+            ctx.shape = x.shape
+            ctx.save_for_backward(None if value is None else ~within(value, result.rounded))
         return result.value
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
         (gradient,) = gradients
+        if not ctx.of_widths:
+            (outside,) = ctx.saved_tensors
+            passed = gradient if outside is None else gradient.masked_fill(outside, 0.0)
+            return passed.sum_to_size(ctx.shape), *(None,) * 7
         x, value, rounded, k, i, f, digits = ctx.saved_tensors
         dx, di, df, dd = width_gradients(x, value, rounded, k, i, f, ctx.overflow, digits)
         wants_x, _, wants_i, wants_f, wants_digits, *_ = ctx.needs_input_grad
