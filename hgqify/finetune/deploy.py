@@ -13,7 +13,7 @@ import numpy as np
 
 from hgqify.calibrate import assign_weights, nearest_codes
 from hgqify.finetune.twin import Limits, copy_variables, shared_axes_of
-from hgqify.layers import QLinear, quantized_layers, span
+from hgqify.layers import QLinear, quantized_layers, refresh, span
 
 _SHIFTS = 14  # bisections of the common shift
 _FARTHEST = 1.0  # of the common shift, in bits
@@ -40,6 +40,7 @@ def deploy_within(
     Returns:
         The exact EBOPs; above the target if no common shift meets it.
     """
+    refresh(twin)  # EBOPs of scales are counted from what is stored
     aim, ebops, met = _MOST * target, 0, None
     for _ in range(_ATTEMPTS):
         shift = _largest_shift(twin, limits, aim)

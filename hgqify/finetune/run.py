@@ -33,6 +33,7 @@ from hgqify.finetune.stages import (
 )
 from hgqify.finetune.storage import Storage, TrainingFolder, fingerprint, numbered, taken
 from hgqify.finetune.task import Batches, Lesson
+from hgqify.layers import total_ebops
 from hgqify.progress import Event, Progress
 from hgqify.version import hgqify_version
 
@@ -73,6 +74,7 @@ class Training:
     _stored: float = field(init=False, default=0.0)
     _best: list[np.ndarray] = field(init=False)
     _best_look: Look = field(init=False)
+    _ebops: int = field(init=False)  # when it was settled last: between looks constants are stale
     _step: int = field(init=False, default=0)
     _resumed_at: int | None = field(init=False, default=None)
     _looks: list[Look] = field(init=False, default_factory=list)
@@ -90,6 +92,7 @@ class Training:
         )
         self.archive = Archive(limit=_ENTRIES, budget=None if budget is None else budget.target_ebops)
         self.settle(self.model)
+        self._ebops = total_ebops(self.model)
         state = self._open()
         if state is None:
             self._best_look = self._judge.look(self.model, step=0, stage=Stage.START)
@@ -144,9 +147,7 @@ class Training:
                 self._consider(stage)
             if step in marks or (step % batches.per_epoch == 0 and self._is_due()):
                 self._store(stage)
-            look = self._looks[-1]
-            ebops = stage.ebops() if look.ebops is None else look.ebops
-            values = {"loss": loss, "held out": look.loss, "EBOPs": float(ebops)}
+            values = {"loss": loss, "held out": self._looks[-1].loss, "EBOPs": float(self._ebops)}
             self.progress(Event(stage="finetune", done=step, total=self.settings.steps, values=values))
 
         with contextlib.suppress(StageEnd), stage.prepared() as trainer:
@@ -166,6 +167,7 @@ class Training:
         """Keep the model as it would be deployed now if it is the best so far, and allowed."""
         stage.deploy(self.settle)
         look = self._judge.look(self.model, step=self._step, stage=stage.name)
+        self._ebops = total_ebops(self.model) if look.ebops is None else look.ebops
         self._noted(look)
         budget, best = self.budget, self._best_look
         if budget is None:
@@ -221,6 +223,7 @@ class Training:
         record = state.record
         self._step = self._resumed_at = record["step"]
         self._looks = [_look(entry) for entry in record["looks"]]
+        self._ebops = self._looks[-1].ebops or self._ebops
         self._best_look = _look(record["best"])
         self._best = taken("best", state.arrays)
         self._collapses = [Collapse(**entry) for entry in record["collapses"]]

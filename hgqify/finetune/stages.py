@@ -13,7 +13,7 @@ import numpy as np
 
 from hgqify.finetune.archive import Stage
 from hgqify.finetune.budget import TrainingBudget
-from hgqify.finetune.callbacks import BudgetController, Collapse, counted_ebops
+from hgqify.finetune.callbacks import BudgetController, Collapse
 from hgqify.finetune.controller import PriceController
 from hgqify.finetune.deploy import deploy_within
 from hgqify.finetune.devices import Placement
@@ -26,7 +26,7 @@ from hgqify.finetune.settings import FinetuneSettings
 from hgqify.finetune.storage import numbered, taken
 from hgqify.finetune.task import with_features
 from hgqify.finetune.twin import make_twin
-from hgqify.layers import copied, quantized_layers, total_ebops
+from hgqify.layers import copied, quantized_layers
 
 END_RATE = 0.1
 """Where the learning rate of one stage ends and that of the next begins, as a part of the first."""
@@ -51,7 +51,6 @@ class TrainingStage(Protocol):
     def stepped(self, step: int, loss: float) -> None: ...
     def deploy(self, settle: Callable[[keras.Model], object]) -> None: ...
     def looked(self, look: Look) -> None: ...
-    def ebops(self) -> float: ...
     def record(self) -> dict[str, Any]: ...
     def arrays(self) -> dict[str, np.ndarray]: ...
     def resume(self, record: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None: ...
@@ -120,10 +119,6 @@ class WeightStage:
 
     def looked(self, look: Look) -> None:
         """Nothing to come back to: formats cannot be lost here."""
-
-    def ebops(self) -> float:
-        """EBOPs for the progress."""
-        return float(total_ebops(self.model))
 
     def deploy(self, settle: Callable[[keras.Model], object]) -> None:
         """The model as it would be deployed now."""
@@ -273,10 +268,6 @@ class WidthStage:
         self.controller.calm()
         if len(self.collapses) >= _COLLAPSES:
             raise StageEnd
-
-    def ebops(self) -> float:
-        """EBOPs for the progress: as counted in the last step."""
-        return sum(counted_ebops(self.twin).values())
 
     def deploy(self, settle: Callable[[keras.Model], object]) -> None:
         """The model as it would be deployed now."""

@@ -40,6 +40,18 @@ def cnn(seed: int = 1) -> keras.Model:
     return keras.Model(given, layers.Dense(3, name="c")(x))
 
 
+def normalized(seed: int = 1) -> keras.Model:
+    """8 features, 3 classes; a batch normalization between two tables, which stays a layer."""
+    keras.utils.set_random_seed(seed)
+    given = keras.Input((8,), name="x")
+    norm = layers.BatchNormalization(name="norm")
+    x = norm(layers.Dense(12, activation="tanh", name="a")(given))
+    x = layers.Activation("tanh", name="b")(x)
+    model = keras.Model(given, layers.Dense(3, activation="softmax", name="c")(x))
+    norm.set_weights(list(np.random.default_rng(seed).uniform(0.5, 1.5, (4, 12))))
+    return model
+
+
 def samples(model: keras.Model, count: int = 400, seed: int = 0) -> np.ndarray:
     """Random inputs of a model with one input."""
     rng = np.random.default_rng(seed)

@@ -5,7 +5,7 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
-from budget_cases import Case, cnn, kernels, make_case, mlp, samples
+from budget_cases import Case, cnn, kernels, make_case, mlp, normalized, samples
 
 import hgqify
 from hgqify.data import open_source
@@ -57,7 +57,8 @@ def allocated() -> Case:
 
 
 @pytest.mark.parametrize(
-    ("build", "budget", "seed"), [(mlp, 5000, 0), (mlp, 5000, 1), (mlp, 3000, 2), (cnn, 30_000, 0)]
+    ("build", "budget", "seed"),
+    [(mlp, 5000, 0), (mlp, 5000, 1), (mlp, 3000, 2), (cnn, 30_000, 0), (normalized, 3000, 0)],
 )
 def test_the_budget_is_kept_and_the_integers_are_keras(build, budget, seed):
     result = convert(build, budget, seed)

@@ -11,7 +11,7 @@ from hgqify.errors import DataError
 from hgqify.finetune import FinetuneSettings, finetune
 from hgqify.finetune.freeze import frozen_widths
 from hgqify.graph import read
-from hgqify.layers import QLinear, quantized_layers
+from hgqify.layers import QBatchNormalization, QLinear, quantized_layers, total_ebops
 
 layers = keras.layers
 RNG = np.random.default_rng(0)
@@ -135,6 +135,22 @@ def test_regression_learns_the_outputs():
     report = _run(conversion)
     assert conversion.logits == (False,)
     assert report.loss < report.start_loss
+
+
+def test_a_normalization_that_stays_a_layer_is_trained_and_counted():
+    keras.utils.set_random_seed(2)
+    given = keras.Input((6,))
+    x = layers.Dense(12, activation="tanh")(given)
+    x = layers.BatchNormalization()(x)  # behind a table nothing takes it
+    model = keras.Model(given, layers.Dense(3, activation="softmax")(layers.Activation("tanh")(x)))
+    (norm,) = (layer for layer in model.layers if isinstance(layer, layers.BatchNormalization))
+    norm.set_weights(list(np.random.default_rng(2).uniform(0.5, 1.5, (4, 12))))
+    conversion = convert(read(model), ConvertSettings())
+    calibrate(conversion.model, conversion.probe, conversion.sites, open_source(X))
+    assert any(isinstance(layer, QBatchNormalization) for layer in conversion.model.layers)
+    shown = []
+    _run(conversion, progress=shown.append)
+    assert {event.values["EBOPs"] for event in shown[-1:]} == {float(total_ebops(conversion.model))}
 
 
 def test_too_few_samples_train_nothing(make):
