@@ -34,7 +34,7 @@ def test_a_conversion_without_a_budget_is_exact(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        {"finetune_steps": 4},
+        {"finetune_steps": 4, "min_samples": 32},
         {"correct_bias": True},
         {"ranges": "percentile", "percentile": 99.0},
         {"overflow": "auto"},
@@ -49,6 +49,8 @@ def test_what_takes_no_gradients_of_the_float_model_runs_everywhere(
     model = tiny_models.build("mlp")
     x = tiny_models.inputs(model, 64)
     result = hgqify.convert(model, x, **{"finetune_steps": 0, **settings}, progress=no_progress)
+    steps = result.report.to_dict()["finetune"]["steps"]
+    assert steps == settings.get("finetune_steps", 0)
     result.save(tmp_path / "result")
     report = hgqify.check(tmp_path / "result", csim=False, random=50, progress=no_progress)
     assert report.exact, report.summary()
@@ -86,7 +88,7 @@ def test_what_takes_gradients_of_the_float_model_needs_jax(name: str) -> None:
 def test_several_devices_need_jax() -> None:
     model = tiny_models.build("mlp")
     x = tiny_models.inputs(model, 64)
-    settings = {"finetune_steps": 2, "devices": "all", "progress": no_progress}
+    settings = {"finetune_steps": 2, "min_samples": 32, "devices": "all", "progress": no_progress}
     if BACKEND == "jax":
         assert hgqify.convert(model, x, **settings)
         return
