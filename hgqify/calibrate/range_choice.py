@@ -20,7 +20,7 @@ from hgqify.calibrate.ranges import Range, pad
 from hgqify.calibrate.tables import total_width
 from hgqify.calling import predict
 from hgqify.data import Source
-from hgqify.layers import ActivationKind, QActivation, QLayer, Quantize, quantized_layers
+from hgqify.layers import QActivation, QLayer, Quantize, quantized_layers
 from hgqify.quantizers import Quantizer
 
 ops: Any = keras.ops
@@ -40,7 +40,7 @@ def clippable(model: keras.Model) -> Iterator[tuple[QLayer, int, Quantizer]]:
     keep all: of large logits the largest matters.
     """
     for layer in quantized_layers(model):
-        if isinstance(layer, QActivation) and layer.activation.kind is ActivationKind.TABLE:
+        if isinstance(layer, QActivation) and layer.is_tabulated:
             continue
         if isinstance(layer, Quantize) and any(layer.output is tensor for tensor in model.outputs):
             continue

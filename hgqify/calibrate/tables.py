@@ -98,4 +98,4 @@ def total_width(state: QuantizerState) -> np.ndarray:
 
 def _evaluate(layer: QActivation, x: np.ndarray) -> np.ndarray:
     tensor = keras.ops.convert_to_tensor(x.astype(np.float32))
-    return np.asarray(keras.ops.convert_to_numpy(layer.activation(tensor)), np.float64)
+    return np.asarray(keras.ops.convert_to_numpy(layer.evaluate(tensor)), np.float64)

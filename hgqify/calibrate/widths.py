@@ -19,7 +19,6 @@ from hgqify.calibrate.ranges import Range
 from hgqify.calibrate.tables import apply_table, total_width
 from hgqify.errors import CalibrationError
 from hgqify.layers import (
-    ActivationKind,
     QActivation,
     QBatchNormalization,
     QEmbedding,
@@ -45,7 +44,7 @@ def apply_ranges(layer: QLayer, ranges: Mapping[int | str, Range], *, margin: in
     Raises:
         CalibrationError: a slot without a range.
     """
-    if isinstance(layer, QActivation) and layer.activation.kind is ActivationKind.TABLE:
+    if isinstance(layer, QActivation) and layer.is_tabulated:
         apply_table(layer, _range_of(layer, ranges, 0))
         return
     if isinstance(layer, QEmbedding) and layer.oq is not None:

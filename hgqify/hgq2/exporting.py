@@ -24,6 +24,7 @@ def _exporters() -> dict[type, Exporter]:
     found: dict[type, Exporter] = {
         q.Quantize: peer_layers.quantize,
         q.QActivation: peer_tables.activation,
+        q.QAffineActivation: peer_tables.activation,
         q.QBatchNormalization: peer_linear.batch_normalization,
         q.QEinsum: peer_layers.einsum,
         q.QMask: peer_linear.mask,

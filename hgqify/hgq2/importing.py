@@ -40,6 +40,7 @@ def _importers() -> dict[str, Importer]:
         "QSum": elementwise.total,
         "QMeanPow2": elementwise.total,
         "QUnaryFunctionLUT": tables.unary_function,
+        "QAffinedUnaryFunctionLUT": tables.unary_function,
         "QSoftmax": softmax.softmax,
         "QMultiHeadAttention": attention.attention,
         "QLinformerAttention": attention.attention,
@@ -85,7 +86,6 @@ _REMEDIES = MappingProxyType(
         "QConvT2D": "rebuild it with QConv2D: layers made of learned tables are not imported",
         "QMultiHeadAttentionT": "rebuild it with QMultiHeadAttention",
         "QLinformerAttentionT": "rebuild it with QLinformerAttention",
-        "QAffinedUnaryFunctionLUT": "put a QBatchNormalization in front of a QUnaryFunctionLUT",
     }
 )
 

@@ -52,6 +52,17 @@ def variables(quantizer: Any) -> Mapping[str, np.ndarray]:
     return {v.name: numpy(v) for v in quantizer.quantizer.variables if v.name in ("k", "i", "f", "b")}
 
 
+def affine_of(layer: Any) -> tuple[Any, Any] | None:
+    """(scale, shift) that a table's input goes through first, of shape (1,); None where it has none."""
+    return (layer.scale, layer.bias) if class_name(layer) == "QAffinedUnaryFunctionLUT" else None
+
+
+def evaluated(layer: Any, x: Any) -> Any:
+    """What a `QUnaryFunctionLUT` gives for a quantized input before its output quantizer."""
+    affine = affine_of(layer)
+    return layer.activation(x if affine is None else x * affine[0] + affine[1])
+
+
 def softmax_of(attention: Any) -> Any:
     """The `QSoftmax` inside an attention layer."""
     return attention._softmax

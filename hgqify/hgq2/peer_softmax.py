@@ -120,7 +120,8 @@ def _passes(layer: Any, tables: Sequence[q.QActivation]) -> bool:
 
 
 def _is_table(layer: Any, functions: tuple[str, ...]) -> bool:
-    return isinstance(layer, q.QActivation) and layer.uses_table and layer.activation.name in functions
+    # Not one with a scale and shift, which a softmax lacks.
+    return type(layer) is q.QActivation and layer.uses_table and layer.activation.name in functions
 
 
 def softmax(found: Softmax, layers: Mapping[str, Any]) -> Apply:

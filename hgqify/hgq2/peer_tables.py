@@ -38,9 +38,13 @@ def function_of(activation: Activation, where: str) -> Any:
 
 
 def activation(ours: Ours) -> Apply:
-    """`QActivation` as `QUnaryFunctionLUT`, its table compared entry by entry."""
+    """`QActivation` as `QUnaryFunctionLUT`, `QAffineActivation` as `QAffinedUnaryFunctionLUT`.
+
+    Tables are compared entry by entry.
+    """
     layer = ours.layer
     function = function_of(layer.activation, ours.path)
+    affine = (layer.scale, layer.shift) if isinstance(layer, q.QAffineActivation) else ()
     common = ours.common(counted=is_table(layer))
     oq = table_oq(layer, ours.path) if is_table(layer) else ours.oq
     common |= {"enable_oq": oq is not None, "oq_conf": None if oq is None else oq.config}
@@ -48,12 +52,15 @@ def activation(ours: Ours) -> Apply:
     def settle(theirs: Any) -> None:
         for setting in ours.iqs:
             setting.assign(theirs.iq)
+        for mine, other in zip(affine, peer.affine_of(theirs) or (), strict=True):
+            other.assign(peer.numpy(mine))
         if oq is not None:
             oq.assign(theirs.oq)
         if is_table(layer):
             check_table(layer, theirs, ours.path)
 
-    made = peer.library("layers").QUnaryFunctionLUT(function, iq_conf=ours.iq_conf, **common)
+    cls = "QAffinedUnaryFunctionLUT" if affine else "QUnaryFunctionLUT"
+    made = getattr(peer.library("layers"), cls)(function, iq_conf=ours.iq_conf, **common)
     return PeerPlaced(made, settle)
 
 
@@ -83,7 +90,7 @@ def check_table(layer: q.QActivation, theirs: Any, where: str, *, least: int | N
     x = np.ldexp(inputs[seen].astype(np.float64), -form.f).astype(np.float32)
     rank = len(theirs.oq.quantizer.variables[0].shape)
     column = keras.ops.reshape(tensor(x), (-1,) + (1,) * (rank - 1))
-    found = np.ravel(peer.numpy(theirs.oq(theirs.activation(column))))
+    found = np.ravel(peer.numpy(theirs.oq(peer.evaluated(theirs, column))))
     entries = np.ldexp(codes[seen].astype(np.float64), -frac)
     remedy = "HGQ2 has its own function there: give the table fewer bits, or keep this layer out of the model"
     require_equal(entries, found, frac, where, "table", remedy)

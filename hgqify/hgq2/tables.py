@@ -8,6 +8,8 @@ function itself gives; that is tried out for every entry.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
@@ -28,7 +30,7 @@ MAX_TABLE_BITS = 16
 
 
 def unary_function(source: Source) -> Apply:
-    """`QUnaryFunctionLUT`.
+    """`QUnaryFunctionLUT`, and with a scale and shift before the function `QAffinedUnaryFunctionLUT`.
 
     Raises:
         UnsupportedLayerError: a table without quantizers on both sides.
@@ -36,7 +38,7 @@ def unary_function(source: Source) -> Apply:
     """
     layer, path = source.layer, source.path
     function = get_activation(layer.activation, where=path)
-    if function.kind is ActivationKind.EXACT:
+    if function.kind is ActivationKind.EXACT and peer.affine_of(layer) is None:
         iq, oq = source.input(), source.output()
         made = q.QActivation(function, iq_conf=given(iq), oq_conf=wanted(oq), name=source.name)
         return Placed(made, inputs=[iq], output=oq)
@@ -62,7 +64,7 @@ def table(function: Activation, iq: Any, layer: Any, source: Source) -> Apply:
     Raises:
         UnsupportedLayerError, PrecisionError: as `unary_function`.
     """
-    path = source.path
+    path, affine = source.path, peer.affine_of(layer)
     before = formats.widths_of(iq, f"{path} (iq)")
     behind = formats.widths_of(layer.oq, f"{path} (oq)")
     setting = source.data(iq, "iq")
@@ -83,14 +85,17 @@ def table(function: Activation, iq: Any, layer: Any, source: Source) -> Apply:
         own, last = formats.of_table(layer.oq, f"{path} (oq)"), None
     else:
         last = source.data(layer.oq, "oq")
-        own = _guarded(function, bits, behind, path)
+        own = _guarded(function if affine is None else partial(peer.evaluated, layer), bits, behind, path)
 
     def settle(ours: Any) -> None:
+        if affine is not None:
+            for mine, theirs in zip((ours.scale, ours.shift), affine, strict=True):
+                mine.assign(peer.numpy(theirs))
         ours.refresh_table()
         if last is None:
             _check_table(ours, layer, path)
 
-    made = q.QActivation(
+    made = (q.QActivation if affine is None else q.QAffineActivation)(
         function,
         iq_conf=setting.config,
         oq_conf=own.config,
@@ -123,7 +128,9 @@ def _inputs(bits: tuple[int, int, int]) -> np.ndarray:
     return to_values(np.arange(-k * size, size, dtype=np.int64), f).astype(np.float32)
 
 
-def _guarded(function: Activation, bits: tuple[int, int, int], behind: Widths, path: str) -> Setting:
+def _guarded(
+    function: Callable[[Any], Any], bits: tuple[int, int, int], behind: Widths, path: str
+) -> Setting:
     """A format of the table's entries that rounding again does not notice."""
     y = peer.numpy(function(keras.ops.convert_to_tensor(_inputs(bits))))
     y = np.nan_to_num(y, nan=0.0, posinf=2.0**60, neginf=-(2.0**60))
@@ -165,5 +172,5 @@ def _check_table(ours: Any, layer: Any, path: str) -> None:
     x = np.zeros(1, np.float32) if form.is_zero else _inputs((form.k, form.i, form.f))
     rank = len(layer.oq.quantizer.variables[0].shape)
     column = keras.ops.reshape(keras.ops.convert_to_tensor(x), (-1,) + (1,) * (rank - 1))
-    theirs = np.ravel(peer.numpy(layer.oq(layer.activation(column))))
+    theirs = np.ravel(peer.numpy(layer.oq(peer.evaluated(layer, column))))
     require_equal(np.ldexp(codes.astype(np.float64), -frac), theirs, frac, path, "table")

@@ -6,7 +6,8 @@ Every layer computes ``oq(op(iq(x), kq(weights)) + bq(bias))``; its quantizers a
 Linear: QDense, QEinsumDense, QConv1D, QConv2D, QConv3D, QDepthwiseConv1D, QDepthwiseConv2D,
     QBatchNormalization; with one folded in while they train: QBatchNormDense, QEinsumDenseBatchnorm
 Tables: QEmbedding
-Elementwise: Quantize, QActivation, QAdd, QSubtract, QMultiply, QMaximum, QMinimum, QAverage
+Elementwise: Quantize, QActivation, QAffineActivation, QAdd, QSubtract, QMultiply, QMaximum, QMinimum,
+    QAverage
 Products of two tensors: QEinsum
 Pooling: QMaxPooling1D/2D/3D, QGlobalMaxPooling1D/2D/3D, QAveragePooling1D/2D/3D,
     QGlobalAveragePooling1D/2D/3D
@@ -15,7 +16,8 @@ Rows scaled by powers of two: QMultiplyPow2
 Means by a shift: QMeanPow2, QAveragePow2
 Made of several layers, as functions of tensors: softmax, multi_head_attention, linformer_attention,
     simple_rnn, gru
-Other names: QMaxPool1D and the like for QMaxPooling1D, QUnaryFunctionLUT for QActivation
+Other names: QMaxPool1D and the like for QMaxPooling1D, QUnaryFunctionLUT for QActivation,
+    QAffinedUnaryFunctionLUT for QAffineActivation
 Defaults: LayerConfigScope
 Counting: total_ebops, ebops_breakdown (LayerEbops), span, EbopsPenalty
 Whole models: quantized_layers, refresh, copied
@@ -30,6 +32,7 @@ from hgqify.layers.activations import (
     PiecewiseLinear,
     get_activation,
 )
+from hgqify.layers.affine_activation import QAffineActivation
 from hgqify.layers.attention import linformer_attention, multi_head_attention
 from hgqify.layers.average_pooling import (
     QAveragePooling1D,
@@ -72,6 +75,7 @@ from hgqify.layers.max_pooling import (
 from hgqify.layers.merge import QAdd, QAverage, QMaximum, QMerge, QMinimum, QMultiply, QSubtract
 from hgqify.layers.models import LayerEbops, ebops_breakdown, quantized_layers, refresh, total_ebops
 from hgqify.layers.names import (
+    QAffinedUnaryFunctionLUT,
     QAvgPool1D,
     QAvgPool2D,
     QAvgPool3D,
@@ -108,6 +112,8 @@ __all__ = [
     "PiecewiseLinear",
     "QActivation",
     "QAdd",
+    "QAffineActivation",
+    "QAffinedUnaryFunctionLUT",
     "QAverage",
     "QAveragePooling1D",
     "QAveragePooling2D",

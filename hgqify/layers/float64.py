@@ -7,25 +7,34 @@ dtype float64 and given the same weights, compute the same formulas with 53 bits
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import keras
 
 from hgqify.errors import PrecisionError
 
+_on: ContextVar[bool] = ContextVar("float64", default=False)
+
 
 def float64_is_on() -> bool:
-    """Whether the backend computes in float64 where it is asked to.
+    """Whether layers may be made in float64: within `float64_on`, on JAX wherever x64 is enabled.
 
-    JAX does within `float64_on` only, TensorFlow always. On PyTorch Keras' own operations make float32 of
-    two float64 tensors (its table of promotions says so), so there it never does.
+    TensorFlow could do it always, but what is built and trained must be the same on every backend. On PyTorch
+    Keras' own operations make float32 of two float64 tensors (its table of promotions says so), so there it
+    is never on.
     """
-    match keras.backend.backend():
-        case "jax":
-            return bool(_jax().config.jax_enable_x64)
-        case "torch":
-            return False
-    return True
+    return bool(_jax().config.jax_enable_x64) if keras.backend.backend() == "jax" else _on.get()
+
+
+@contextlib.contextmanager
+def _marked() -> Iterator[None]:
+    token = _on.set(True)
+    try:
+        yield
+    finally:
+        _on.reset(token)
 
 
 def float64_on() -> contextlib.AbstractContextManager[Any]:
@@ -43,7 +52,7 @@ def float64_on() -> contextlib.AbstractContextManager[Any]:
             remedy="evaluate the saved model with KERAS_BACKEND=jax or tensorflow: the codes are the same",
         )
     if backend != "jax":
-        return contextlib.nullcontext()
+        return _marked()
     jax = _jax()
     # Before JAX 0.8 it was experimental.
     return jax.enable_x64(True) if hasattr(jax, "enable_x64") else jax.experimental.enable_x64()

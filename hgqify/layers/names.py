@@ -1,5 +1,6 @@
 """Other names of layers: Keras' short ones for pooling, and HGQ2's for a function by table."""
 
+from hgqify.layers.affine_activation import QAffineActivation
 from hgqify.layers.average_pooling import (
     QAveragePooling1D,
     QAveragePooling2D,
@@ -31,3 +32,4 @@ QMaxPool1D = QMaxPooling1D
 QMaxPool2D = QMaxPooling2D
 QMaxPool3D = QMaxPooling3D
 QUnaryFunctionLUT = QActivation
+QAffinedUnaryFunctionLUT = QAffineActivation

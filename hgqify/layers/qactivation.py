@@ -60,7 +60,7 @@ class QActivation(QLayer):
     ) -> None:
         name = kwargs.get("name") or "QActivation"
         resolved = get_activation(activation, activation_params, where=name)
-        table = resolved.kind is ActivationKind.TABLE
+        table = self._is_tabulated(resolved)
         if not 2 <= max_table_bits <= 16:
             raise RuleError(
                 "a table takes an input of 2 to 16 bits",
@@ -85,14 +85,27 @@ class QActivation(QLayer):
             self.oq = self._quantizer(config, "oq")
         self.stored: Derived | None = None
 
+    @classmethod
+    def _is_tabulated(cls, activation: Activation) -> bool:
+        return activation.kind is ActivationKind.TABLE
+
+    @property
+    def is_tabulated(self) -> bool:
+        """Whether hardware looks the function up rather than compute it."""
+        return self._is_tabulated(self.activation)
+
     @property
     def uses_table(self) -> bool:
         """Whether the function is held as a table (with quantizers off it is evaluated instead)."""
-        return self.activation.kind is ActivationKind.TABLE and not self._is_off(self.iq, self.oq)
+        return self.is_tabulated and not self._is_off(self.iq, self.oq)
+
+    def evaluate(self, x: Any) -> Any:
+        """fn of a tensor, no quantizer before or behind it."""
+        return self.activation(x)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make widths and table."""
-        if self.activation.kind is ActivationKind.TABLE:
+        if self.is_tabulated:
             self._table_iq.build(tuple(input_shape))
             self._table_oq.build((2**self.max_table_bits,))
         else:
@@ -106,12 +119,12 @@ class QActivation(QLayer):
         """Apply the layer."""
         x = self._quantize_input(inputs, training)
         if not self.uses_table:
-            return self._quantize_output(self.activation(x), training)
+            return self._quantize_output(self.evaluate(x), training)
         table, source = self._compute_table(), self._source()
         if not training:
             return ops.take(self._stored.select(source, table), self._index(x))
         self._stored.store(table, source)
-        smooth = self._table_oq(ops.reshape(self.activation(x), (-1,)), training=training)
+        smooth = self._table_oq(ops.reshape(self.evaluate(x), (-1,)), training=training)
         smooth: Any = ops.reshape(smooth, ops.shape(x))
         return smooth + ops.stop_gradient(ops.take(table, self._index(x)) - smooth)
 
@@ -167,7 +180,7 @@ class QActivation(QLayer):
         codes = ops.minimum(
             ops.subtract(ops.arange(2**self.max_table_bits, dtype="int32"), first), ops.subtract(end, one)
         )
-        values = self.activation(ops.cast(codes, "float32") * pow2(-f))
+        values = self.evaluate(ops.cast(codes, "float32") * pow2(-f))
         values = ops.nan_to_num(values, nan=0.0, posinf=2.0**60, neginf=-(2.0**60))
         return ops.stop_gradient(self._table_oq(values, training=False))
 
@@ -197,7 +210,7 @@ class QActivation(QLayer):
         """
         stored = self._stored
         form, codes = self._input_codes()
-        raw = self.activation(ops.convert_to_tensor((codes * 2.0**-form.f).astype(np.float32)))
+        raw = self.evaluate(ops.convert_to_tensor((codes * 2.0**-form.f).astype(np.float32)))
         finite = np.isfinite(np.asarray(ops.convert_to_numpy(raw)))
         if not finite.all():
             raise PrecisionError(

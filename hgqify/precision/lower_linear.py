@@ -6,7 +6,7 @@ import keras
 
 from hgqify import layers
 from hgqify.errors import UnsupportedLayerError
-from hgqify.layers import ActivationKind, PiecewiseLinear, get_activation, window_padding
+from hgqify.layers import PiecewiseLinear, get_activation, window_padding
 from hgqify.precision.constants import exact_constant, quantized_constant, reshaped
 from hgqify.precision.lowering import LayerLowering, Registry
 from hgqify.precision.ops import Clip, Constant, Conv, Dense, LeakyRelu, ScaleShift, Table
@@ -19,7 +19,7 @@ def register(registry: Registry) -> None:
         layers.QConv1D, layers.QConv2D, layers.QConv3D, layers.QDepthwiseConv1D, layers.QDepthwiseConv2D
     )(convolution)
     registry.register(layers.QBatchNormalization)(batch_normalization)
-    registry.register(layers.QActivation)(activation)
+    registry.register(layers.QActivation, layers.QAffineActivation)(activation)
     registry.register(layers.Quantize)(quantize)
     registry.register(keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.Activation)(plain_activation)
 
@@ -110,7 +110,7 @@ def activation(call: LayerLowering) -> str:
     """``QActivation``: piecewise linear as it stands, else the stored table (oq is in its entries)."""
     layer = call.layer
     (x,) = call.quantized_inputs()
-    if layer.activation.kind is ActivationKind.EXACT:
+    if not layer.is_tabulated:
         return finish(call, x, layer.activation.piecewise)
     form, codes, frac = layer.table_codes()
     first = 0 if form.is_zero else -(form.k << form.b)

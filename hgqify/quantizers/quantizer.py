@@ -35,6 +35,10 @@ from hgqify.quantizers.widths import (
 ops: Any = keras.ops  # typed as if every operation could return None
 
 
+_SEEDS = 2**31
+"""Seeds that the generators of every backend take: PyTorch's state is an int32."""
+
+
 @keras.saving.register_keras_serializable("hgqify")
 class Quantizer(keras.layers.Layer):
     """Rounds to 2^-f, then handles overflow of [-k 2^i, 2^i - 2^-f]; k, i, f per tensor, channel or element.
@@ -87,7 +91,7 @@ class Quantizer(keras.layers.Layer):
         self.config = QuantizerConfig() if config is None else config
         self.seed = int(seed)
         self.seed_generator = (
-            keras.random.SeedGenerator(self.seed) if self.config.round_mode.is_stochastic else None
+            keras.random.SeedGenerator(self.seed % _SEEDS) if self.config.round_mode.is_stochastic else None
         )
         self.supports_masking = True
         self.k: Any = None

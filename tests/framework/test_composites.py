@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from autodiff import numpy
 from peers.branches import IO_TYPES, Joined, assemble
 
 from hgqify import layers as q
@@ -148,7 +149,7 @@ class TestFormulas:
             ours.get_layer(f"a_{part}").kernel.assign(np.asarray(named[part]) * scale)
         ours.get_layer("a").kernel.assign(named["attention_output"])
         refresh(ours)
-        np.testing.assert_allclose(ours.predict(data, verbose=0), np.asarray(expected), atol=0.02)
+        np.testing.assert_allclose(ours.predict(data, verbose=0), numpy(expected), atol=0.02)
 
 
 def test_they_train_and_stay_exact():

@@ -53,7 +53,7 @@ def _layer(step: Step, name: str) -> keras.layers.Layer:
     merge = len(step.inputs) > 1
     options["iq_conf"] = False if not configs else configs if merge else configs[0]
     if step.oq is not None:
-        options["oq_conf"] = _config(step.oq, constant=step.layer == "QActivation" and not _exact(step))
+        options["oq_conf"] = _config(step.oq, constant=step.layer.endswith("Activation") and not _exact(step))
     for role in ("kq", "bq"):
         form = getattr(step, role)
         if form is not None:
@@ -66,7 +66,8 @@ def _layer(step: Step, name: str) -> keras.layers.Layer:
 
 
 def _exact(step: Step) -> bool:
-    return get_activation(step.options["activation"]).kind is ActivationKind.EXACT
+    exact = get_activation(step.options["activation"]).kind is ActivationKind.EXACT
+    return exact and step.layer == "QActivation"
 
 
 def _config(form: Format, *, constant: bool = False) -> dict[str, Any]:
@@ -88,6 +89,9 @@ def _set(layer: Any, step: Step, rng: np.random.Generator) -> None:
         _set_widths(layer.oq, step.oq, rng)
     if step.layer == "QEmbedding" and step.oq is not None:
         layer.embeddings.assign(_values(rng, layer.embeddings.shape, step.oq, step.weights))
+    if step.layer == "QAffineActivation":
+        layer.scale.assign(rng.uniform(-2, 2, 1))
+        layer.shift.assign(rng.uniform(-1, 1, 1))
     if step.kq is None:
         return
     _set_widths(layer.kq, step.kq, rng)

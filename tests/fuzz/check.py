@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 import program_oracle as oracle
+from autodiff import numpy
 from batch_csim import simulate_each
 from build import build
 from description import Network
@@ -164,7 +165,7 @@ def _predict(model: keras.Model, inputs: Sequence[np.ndarray], *, compiled: bool
     # Eagerly, the compiled kernels of one layer serve all networks; as a whole, XLA fuses across layers.
     data: Any = list(inputs) if len(inputs) == 1 else structured(model, inputs)
     found = model.predict_on_batch(data) if compiled else model(data, training=False)
-    return [np.asarray(y, np.float64) for y in keras.tree.flatten(found)]
+    return [numpy(y).astype(np.float64) for y in keras.tree.flatten(found)]
 
 
 # C simulation

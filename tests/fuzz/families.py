@@ -126,13 +126,15 @@ def activation(d: Drawing) -> None:
     source = d.pick()
     tensor, draw = d.tensors[source], d.draw
     name = draw(st.sampled_from(["relu", *TABLES, *EXACT]))
-    if name in TABLES:
+    affine = rarely(draw, 4)
+    if affine or name in TABLES:
         iq = d.data(least=3 if name == "exp" else 0, most=5)
         iq = Format(i=iq.i, f=iq.f, k=iq.k, rounding=iq.rounding, overflow=iq.overflow, kind=iq.kind)
         out = draw(constant_formats())
         oq = Format(i=out.i, f=out.f, rounding=out.rounding, overflow=out.overflow, kind=out.kind)
         options = {"activation": name, "max_table_bits": 7}
-        d.add(Step("QActivation", (source,), options, iq=(iq,), oq=oq), tensor.shape, 0, 0)
+        layer = "QAffineActivation" if affine else "QActivation"
+        d.add(Step(layer, (source,), options, iq=(iq,), oq=oq), tensor.shape, 0, 0)
         return
     if rarely(draw, 3):
         slope = draw(st.sampled_from([0.25, 0.5]))
@@ -334,7 +336,7 @@ def _reshapes(shape: Shape) -> list[Shape]:
 
 def again(d: Drawing) -> None:
     """A layer called a second time, on a tensor of the same shape."""
-    shared = [n for n, step in enumerate(d.steps) if step.kq is not None or step.layer == "QActivation"]
+    shared = [n for n, step in enumerate(d.steps) if step.kq is not None or step.layer.endswith("Activation")]
     if not shared:
         return quantize(d)
     n = d.draw(st.sampled_from(shared[::-1]))

@@ -13,8 +13,8 @@ from networks import networks
 
 from hgqify import layers as q
 
-EXPECTED = {"QDense", "QActivation", "QBatchNormalization", "Quantize", "Flatten", "Reshape", "Permute",
-            "RepeatVector", "Concatenate", "ReLU", "LeakyReLU"}  # fmt: skip
+EXPECTED = {"QDense", "QActivation", "QAffineActivation", "QBatchNormalization", "Quantize", "Flatten",
+            "Reshape", "Permute", "RepeatVector", "Concatenate", "ReLU", "LeakyReLU"}  # fmt: skip
 EXPECTED |= {f"Q{name}" for name in MERGES} | set(MERGES) - {"Average"}
 EXPECTED |= {
     f"{name}{rank}D"

@@ -181,6 +181,31 @@ class TestDetails:
         values = inputs(theirs, 20)
         np.testing.assert_array_equal(predicted(ours, values), predicted(theirs, values))
 
+    @pytest.mark.parametrize("function", ["tanh", "relu", "linear"])
+    @pytest.mark.parametrize("grain", ["tensor", "element"])
+    def test_scale_and_shift_are_in_the_table(self, function: str, grain: str, tmp_path: Path) -> None:
+        axes = {"heterogeneous_axis": () if grain == "tensor" else None, "homogeneous_axis": None}
+        if grain == "element":
+            axes = {"homogeneous_axis": (0,)}
+        data = config.QuantizerConfig("kif", "datalane", i0=2, f0=4, overflow_mode="SAT", **axes)
+        narrow = config.QuantizerConfig("kif", "datalane", i0=2, f0=3, overflow_mode="SAT", **axes)
+        layer = h.QAffinedUnaryFunctionLUT(function, iq_conf=data, oq_conf=narrow)
+        x = keras.Input((4,))
+        theirs = keras.Model(x, layer(x))
+        layer.scale.assign([-0.7])
+        layer.bias.assign([0.3])
+        if grain == "element":
+            layer.iq.quantizer._f.assign(np.reshape([1, 2, 3, 4], layer.iq.quantizer._f.shape))
+            layer.oq.quantizer._f.assign(np.reshape([4, 3, 2, 1], layer.oq.quantizer._f.shape))
+        values = inputs(theirs)
+        ours = import_model(theirs)
+        assert any(isinstance(one, q.QAffineActivation) for one in ours.layers)
+        expected = predicted(theirs, values)
+        assert len(np.unique(expected)) > 10
+        np.testing.assert_array_equal(predicted(ours, values), expected)
+        np.testing.assert_array_equal(run(lower(ours), values).values[0].astype(np.float32), expected)
+        assert_there_and_back(ours, values, expected, tmp_path)
+
     def test_different_formats_behind_a_table_that_is_too_fine(self) -> None:
         x = keras.Input((2,))
         fine = config.QuantizerConfig("kif", "datalane", i0=2, f0=24, overflow_mode="SAT")

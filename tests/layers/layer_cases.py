@@ -25,6 +25,16 @@ def tabulated(function):
     return oracle
 
 
+def affine(function):
+    """The same of a scale and shift."""
+
+    def oracle(layer, x):
+        scale, shift = (float(numpy(w)[0]) for w in (layer.scale, layer.shift))
+        return tabulated(function)(layer, scale * x + shift)
+
+    return oracle
+
+
 def rows(layer, x):
     table = numpy(layer.embeddings).astype(np.float64)
     return table[np.clip(np.floor(x), 0, len(table) - 1).astype(int)]
@@ -105,6 +115,20 @@ ACTIVATIONS = [
         make=lambda: L.QActivation("leaky_relu", activation_params={"negative_slope": 0.3}),
         shapes=[(4,)],
         oracle=tabulated(lambda x: np.where(x < 0, 0.3 * x, x)),
+    ),
+    Case(
+        name="affine-activation-tanh",
+        make=lambda: L.QAffineActivation("tanh"),
+        shapes=[(4, 3)],
+        oracle=affine(np.tanh),
+    ),
+    Case(
+        name="affine-activation-relu-kif",
+        make=lambda: L.QAffineActivation(
+            "relu", iq_conf={"overflow_mode": "SAT"}, oq_conf=KIF, max_table_bits=8
+        ),
+        shapes=[(5,)],
+        oracle=affine(relu),
     ),
 ]
 

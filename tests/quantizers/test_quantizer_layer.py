@@ -256,6 +256,19 @@ def test_dummy_is_the_identity():
             ask()
 
 
+@pytest.mark.parametrize("seed", [0, 2**31 - 1, 2**31, 2**32 - 1, 2**40 + 5])
+def test_every_backend_takes_every_seed(seed):
+    """PyTorch's generators hold 31 bits, of a layer's name too, of which Keras layers make their seeds."""
+    quantizer = Quantizer(
+        {"place": "datalane", "q_type": "kif", "f0": 2, "i0": 3, "round_mode": "S_RND"}, seed=seed
+    )
+    x = data(1, 1.0)
+    found = numpy(quantizer(x, training=True))
+    np.testing.assert_array_equal(found, np.round(found * 4) / 4)
+    assert np.all(np.abs(found - x) < 0.25)
+    assert Quantizer.from_config(quantizer.get_config()).seed == seed
+
+
 @pytest.mark.parametrize("mode", ["S_RND", "S_RND_CONV"])
 def test_stochastic_rounding_is_seeded_and_for_training_only(mode):
     x = data()
