@@ -103,6 +103,7 @@ def make_report(
             *overflow.notes(),
             *_price_of_proof(conversion.proved, calibration),
             *noisy_rows(conversions, noise),
+            *conversion.report.notes,
         ),
         kept=tuple(_kept(kept, conversion.kept[kept.layer]) for kept in program.kept),
         graph=network(program, _origins(conversions)),

@@ -38,13 +38,15 @@ def place_activation(
     wraps: bool,
     margin: int = 0,
     frac: int | None = None,
+    signed: bool = False,
 ) -> Bits:
     """Format of ``width`` bits for values in [low, high].
 
-    k = 1 where low < 0. i is minimal: with saturation -2**i <= low and high <= 2**i (a maximum of
-    exactly 2**i is clipped by one LSB, cheaper than doubling the LSB for it); where overflow wraps,
-    low and high must fit after rounding, and ``margin`` is added. f = width - k - i; where the data
-    lies on a coarser grid that leaves bits unused, f = ``frac`` and the width shrinks.
+    k = 1 where low < 0, and everywhere if all are to be signed. i is minimal: with saturation
+    -2**i <= low and high <= 2**i (a maximum of exactly 2**i is clipped by one LSB, cheaper than doubling
+    the LSB for it); where overflow wraps, low and high must fit after rounding, and ``margin`` is added.
+    f = width - k - i; where the data lies on a coarser grid that leaves bits unused, f = ``frac`` and the
+    width shrinks.
 
     Args:
         low, high: arrays of one shape.
@@ -52,12 +54,13 @@ def place_activation(
         wraps: whether values outside the format wrap around.
         margin: additional integer bits.
         frac: all values are multiples of 2**-frac, if known.
+        signed: give a sign to what is never negative, too.
 
     Returns:
         Bits of the shape of ``low``; zero bits where low = high = 0.
     """
     low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
-    k = (low < 0).astype(np.int64)
+    k = ((low < 0) | signed).astype(np.int64)
     magnitude = np.maximum(np.maximum(high, -low), 0)
     i = ceil_log2(magnitude) + margin
     f = width - k - i

@@ -18,6 +18,7 @@ from hgqify.calibrate.placement import (
 from hgqify.calibrate.ranges import Range
 from hgqify.calibrate.tables import apply_table, total_width
 from hgqify.errors import CalibrationError
+from hgqify.fixed import Overflow
 from hgqify.layers import (
     QActivation,
     QBatchNormalization,
@@ -80,6 +81,7 @@ def apply_range(quantizer: Quantizer, observed: Range, *, margin: int | None) ->
         wraps=wraps,
         margin=margin if wraps and margin is not None else 0,
         frac=shared.frac,
+        signed=state.overflow is Overflow.WRAP_SM,  # no unsigned type wraps that way
     )
     quantizer.set_state(*bits)
 

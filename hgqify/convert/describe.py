@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 from hgqify.convert.edges import INPUT, Edges
@@ -41,7 +42,22 @@ def describe(
         path = node.origin[0]
         said = [event for event in events if event.layer == path]
         entries.append(_entry(node, heirs.get(path, []), said, refusals, kept, layers))
-    return merge(entries)
+    return _with_borrowed(merge(entries), original)
+
+
+def _with_borrowed(report: ConversionReport, original: Graph) -> ConversionReport:
+    """With a word on every weight that becomes a copy."""
+    told: dict[str, list[str]] = {}
+    for one in original.borrowed:
+        told.setdefault(one.layer, []).append(str(one))
+    entries = tuple(
+        dataclasses.replace(e, reason="; ".join([*filter(None, [e.reason]), *told[e.layer]]))
+        if e.layer in told
+        else e
+        for e in report.entries
+    )
+    notes = tuple(f"{one.layer}: {one}" for one in original.borrowed)
+    return ConversionReport(entries=entries, notes=notes)
 
 
 def _entry(

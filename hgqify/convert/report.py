@@ -43,9 +43,15 @@ class LayerEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class ConversionReport:
-    """Every layer of the original model exactly once, in its order."""
+    """Every layer of the original model exactly once, in its order.
+
+    Attributes:
+        entries: one a layer.
+        notes: what the float model does that the converted one cannot, and that the entries tell one by one.
+    """
 
     entries: tuple[LayerEntry, ...]
+    notes: tuple[str, ...] = ()
 
     def with_status(self, status: Status) -> tuple[LayerEntry, ...]:
         """The entries of one status."""

@@ -188,11 +188,22 @@ def refuse_not_finite(weights: Mapping[str, np.ndarray], name: str) -> None:
 def weight_variables(layer: keras.layers.Layer) -> dict[str, keras.Variable]:
     """A layer's weights by name, in their order; a repeated name gets its number ('kernel@2').
 
-    Paths would tell repeated names apart too, but wrappers rename inner layers each time they are made.
+    Paths would tell repeated names apart too, but wrappers rename inner layers each time they are made. A
+    variable set in place of one that a layer of Keras made for itself is the one it computes with; Keras goes
+    on listing the one that was replaced.
     """
     variables: dict[str, keras.Variable] = {}
     seen: dict[str, int] = {}
+    known = keras_class(type(layer)) is not None
+    set_later: list[int] = []
     for variable in layer.weights:
+        if id(variable) in set_later:
+            continue
+        used = getattr(layer, variable.name, None) if known else None
+        if isinstance(used, keras.Variable) and used is not variable:
+            set_later.append(id(used))
+            variables[variable.name] = used
+            continue
         number = seen[variable.name] = seen.get(variable.name, 0) + 1
         variables[variable.name if number == 1 else f"{variable.name}@{number}"] = variable
     return variables

@@ -112,12 +112,15 @@ class Graph:
             node names as leaves.
         output_structure: the structure the model returns, likewise; a name may occur twice.
         name: the model's name.
+        borrowed: of a model as read, the weights that several layers have in common
+            (`hgqify.graph.borrowed.Borrowed`); a rewritten graph has none.
     """
 
     nodes: tuple[Node, ...]
     input_structure: Any
     output_structure: Any
     name: str = "model"
+    borrowed: tuple[Any, ...] = ()
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:

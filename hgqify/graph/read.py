@@ -15,6 +15,7 @@ import keras
 
 from hgqify.errors import UnsupportedLayerError
 from hgqify.graph import keras_internals, trace
+from hgqify.graph.borrowed import find_borrowed
 from hgqify.graph.describe import (
     config_of,
     first_line,
@@ -64,6 +65,7 @@ def read(model: keras.Model, *, opened: bool = True, safe_mode: bool = True) -> 
         input_structure=_map(lambda tensor: tensor.name, inputs),
         output_structure=_map(lambda tensor: tensor.name, outputs),
         name=model.name,
+        borrowed=find_borrowed(reader.nodes, reader.layers, model),
     )
     graph.validate()
     return graph
@@ -85,7 +87,7 @@ class _Reader:
         self._safe_mode = safe_mode
         self._depth = 0
         self.nodes: list[Node] = []
-        self.layers: dict[str, int] = {}
+        self.layers: dict[str, keras.layers.Layer] = {}
         self._paths: dict[int, str] = {}
         self._names: set[str] = set()
         self._alive: list[keras.Operation] = []  # ids stay unique only while the objects live
@@ -293,7 +295,7 @@ class _Reader:
     def _append(self, node: Node, operation: keras.Operation | None) -> None:
         self.nodes.append(node)
         if isinstance(operation, keras.layers.Layer):
-            self.layers[node.name] = id(operation)
+            self.layers[node.name] = operation
 
     def _unique(self, name: str) -> str:
         candidate, call = name, 1
@@ -304,13 +306,11 @@ class _Reader:
         return candidate
 
 
-def _mark_shared(nodes: list[Node], layers: dict[str, int]) -> list[Node]:
-    first: dict[int, str] = {}
-    calls: dict[int, int] = {}
-    for name, identity in layers.items():
-        first.setdefault(identity, name)
-        calls[identity] = calls.get(identity, 0) + 1
-    shared = {name: first[identity] for name, identity in layers.items() if calls[identity] > 1}
+def _mark_shared(nodes: list[Node], layers: dict[str, keras.layers.Layer]) -> list[Node]:
+    calls: dict[int, list[str]] = {}
+    for name, layer in layers.items():
+        calls.setdefault(id(layer), []).append(name)
+    shared = {name: names[0] for names in calls.values() if len(names) > 1 for name in names}
     return [node.with_(shared=shared[node.name]) if node.name in shared else node for node in nodes]
 
 

@@ -49,6 +49,8 @@ def test_signs_and_powers_of_two():
     assert bits.k.tolist() == [0, 1, 1, 0]
     assert bits.i.tolist() == [0, 0, 0, 0]
     assert bits.f.tolist() == [8, 7, 7, 0]
+    signed = place_activation(low, high, 8, wraps=True, signed=True)
+    assert signed.k.tolist() == [1, 1, 1, 0]
     wrapping = place_activation(low, high, 8, wraps=True)
     assert wrapping.i.tolist() == [1, 0, 1, 0]
 

@@ -9,9 +9,13 @@ from typing import Any
 import keras
 import numpy as np
 from description import Format, Network, Step
+from drawing import format_range
 
 from hgqify import layers as q
 from hgqify.layers import ActivationKind, get_activation, refresh
+
+NORMALIZED = ("QBatchNormalization", "QBatchNormDense", "QEinsumDenseBatchnorm")
+"""Layers with the weights of a batch normalization."""
 
 
 def build(network: Network) -> keras.Model:
@@ -76,6 +80,9 @@ def _config(form: Format, *, constant: bool = False) -> dict[str, Any]:
         "channel": {"heterogeneous_axis": (-1,)},
         "element": {"homogeneous_axis": () if constant else (0,)},
     }
+    if form.kind == "float":
+        parts = {"m0": form.f, "e0": form.i, "e00": form.k}
+        return {"q_type": form.kind, **parts, "overflow_mode": form.overflow, **axes[form.grain]}
     signs = {"k0": form.k if form.overflow != "WRAP_SM" else 1}
     modes = {"round_mode": form.rounding, "overflow_mode": form.overflow}
     return {"q_type": form.kind, **signs, **modes, **axes[form.grain]}
@@ -97,14 +104,17 @@ def _set(layer: Any, step: Step, rng: np.random.Generator) -> None:
     _set_widths(layer.kq, step.kq, rng)
     if step.bq is not None:
         _set_widths(layer.bq, step.bq, rng)
-    if step.layer == "QBatchNormalization":
+    if step.layer in NORMALIZED:
         variance = rng.uniform(0.2, 2.0, layer.moving_variance.shape)
         layer.moving_variance.assign(variance)
         layer.gamma.assign(_values(rng, variance.shape, step.kq, step.weights) * np.sqrt(variance))
         layer.beta.assign(_values(rng, variance.shape, step.bq, step.weights))
         layer.moving_mean.assign(rng.uniform(-1, 1, variance.shape))
+    if step.layer == "QBatchNormalization":
         return
     layer.kernel.assign(_values(rng, layer.kernel.shape, step.kq, step.weights))
+    if step.layer in NORMALIZED:
+        return
     if step.bq is not None:
         layer.bias.assign(_values(rng, layer.bias.shape, step.bq, step.weights))
 
@@ -112,6 +122,9 @@ def _set(layer: Any, step: Step, rng: np.random.Generator) -> None:
 def _set_widths(quantizer: Any, form: Format, rng: np.random.Generator) -> None:
     """The format in every group, or one near it."""
     shape, spread = quantizer.width_shape, form.spread
+    if form.kind == "float":
+        quantizer.set_minifloat(form.f + rng.integers(0, spread + 1, shape), form.i, form.k)
+        return
     i, f = (value + rng.integers(-spread, spread + 1, shape) for value in (form.i, form.f))
     k = np.full(shape, form.k)
     if spread and form.k and form.overflow != "WRAP_SM":
@@ -121,9 +134,10 @@ def _set_widths(quantizer: Any, form: Format, rng: np.random.Generator) -> None:
 
 def _values(rng: np.random.Generator, shape: Any, form: Format, kind: str) -> np.ndarray:
     """Weights somewhat beyond the range of their quantizer, rarely on its grid."""
-    values = rng.uniform(-1.2, 1.2, shape) * 2.0**form.i
+    top = format_range(form)[0] if form.kind == "float" else form.i
+    values = rng.uniform(-1.2, 1.2, shape) * 2.0**top
     if kind == "zero":
         return np.zeros(shape)
     if kind == "constant":
-        return np.full(shape, 2.0 ** (form.i - 1))
+        return np.full(shape, 2.0 ** (top - 1))
     return values * (rng.random(shape) < 0.3) if kind == "sparse" else values

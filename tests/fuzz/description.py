@@ -33,7 +33,8 @@ class Format(_Short):
         grain: 'tensor', 'channel' or 'element'.
         spread: every group's i and f lie up to this far off, drawn from the network's seed; then a signed
             quantizer is unsigned in some groups, and groups without bits are common.
-        rounding, overflow, kind: names of `Rounding`, `Overflow` and `QType`.
+        rounding, overflow, kind: names of `Rounding`, `Overflow` and `QType`. Of a minifloat ('float') i are
+            the exponent's bits, f the mantissa's, k is the offset of the exponents, and spread moves f only.
     """
 
     i: int = 2

@@ -92,6 +92,20 @@ def constant_formats(draw: Draw, most: int = 4) -> Format:
     )
 
 
+@st.composite
+def minifloats(draw: Draw) -> Format:
+    """A minifloat of data or of a constant."""
+    return Format(
+        i=draw(st.integers(1, 3)),
+        f=draw(st.integers(0, 3)),
+        k=draw(st.integers(-2, 1)),
+        grain=draw(st.sampled_from(["tensor", "channel"])),
+        spread=draw(st.integers(0, 1)),
+        overflow=draw(st.sampled_from(["SAT", "SAT_SYM"])),
+        kind="float",
+    )
+
+
 class NothingFits(Exception):
     """No tensor drawn so far suits the layer."""
 
@@ -106,6 +120,8 @@ class Drawing:
         self.steps: list[Step] = []
         # Wide inputs that nobody narrows: sums of products that float32 is not proved to hold.
         self.wide = rarely(draw, 4)
+        # Some factors are minifloats, which nothing prints.
+        self.minifloats = not uniform and rarely(draw, 6)
 
     def pick(self, wanted: Callable[[Tensor], bool] = lambda _: True, like: int | None = None) -> int:
         """A tensor that fits, mostly the latest."""
@@ -126,6 +142,17 @@ class Drawing:
             return tuple(self.data() for _ in sources)
         return ()
 
+    def factors(self, sources: tuple[int, ...], limit: int, *, needed: bool = False) -> tuple[Format, ...]:
+        """As `quantizers`, of what is multiplied: fixed point or minifloats."""
+        found = self.quantizers(sources, limit, needed=needed)
+        return tuple(
+            self.draw(minifloats()) if self.minifloats and rarely(self.draw, 2) else q for q in found
+        )
+
+    def factor(self) -> Format:
+        """A quantizer of a kernel."""
+        return self.draw(minifloats() if self.minifloats and rarely(self.draw, 2) else constant_formats())
+
     def seen(self, sources: tuple[int, ...], iq: tuple[Format, ...]) -> Tensor:
         """The inputs, as the layer's operation sees them, taken together."""
         if iq:
@@ -143,6 +170,10 @@ class Drawing:
 
 
 def format_range(q: Format) -> tuple[int, int]:
+    """Integer bits and fractional bits that hold every number of it."""
+    if q.kind == "float":
+        half = 2 ** (q.i - 1)
+        return half + q.k, q.f + q.spread - 1 + half - q.k
     return q.i + q.spread, q.f + q.spread
 
 

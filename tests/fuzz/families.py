@@ -41,11 +41,24 @@ def _window(d: Drawing, shape: Shape, *, largest: int = 3) -> dict[str, Any]:
     return {"size": size, "strides": (stride,) * len(space), "padding": padding}
 
 
-def _linear(d: Drawing, layer: str, source: int, options: dict[str, Any], terms: int) -> None:
-    """A layer with kernel and bias."""
+def linear(
+    d: Drawing, layer: str, source: int, options: dict[str, Any], terms: int, out: Shape | None = None
+) -> None:
+    """A layer with kernel and bias.
+
+    Args:
+        d: the drawing.
+        layer: its class.
+        source: the tensor it takes.
+        options: of the class.
+        terms: of one sum of products.
+        out: shape of the result; None for what Keras says, and to draw whether there is a bias.
+    """
     draw = d.draw
-    iq, kq = d.quantizers((source,), FACTOR_BITS), draw(constant_formats())
+    iq, kq = d.factors((source,), FACTOR_BITS), d.factor()
     if layer == "QBatchNormalization":
+        kq = draw(constant_formats())
+    if layer == "QBatchNormalization" or out is not None:
         bq = draw(constant_formats())
     else:
         options = options | {"use_bias": not rarely(draw, 3)}
@@ -56,7 +69,8 @@ def _linear(d: Drawing, layer: str, source: int, options: dict[str, Any], terms:
         if activation == "leaky_relu":
             options["activation_params"] = {"negative_slope": draw(st.sampled_from([0.25, 0.125, -0.5]))}
     seen = d.seen((source,), iq)
-    top, frac = seen.top + kq.i + kq.spread + math.ceil(math.log2(terms)) + 1, seen.frac + kq.f + kq.spread
+    kernel_top, kernel_frac = format_range(kq)
+    top, frac = seen.top + kernel_top + math.ceil(math.log2(terms)) + 1, seen.frac + kernel_frac
     if bq is not None:
         top, frac = max(top, bq.i + bq.spread) + 1, max(frac, bq.f + bq.spread)
     step = Step(
@@ -70,18 +84,18 @@ def _linear(d: Drawing, layer: str, source: int, options: dict[str, Any], terms:
         weights=draw(st.sampled_from(["random", "random", "sparse", "constant", "zero"])),
     )
     plain = {k: v for k, v in options.items() if k not in ("activation", "activation_params")}
-    d.add(step, shape_of(layer, plain, d.tensors[source].shape), top, frac)
+    d.add(step, out or shape_of(layer, plain, d.tensors[source].shape), top, frac)
 
 
 def dense(d: Drawing) -> None:
     source = d.pick()
-    _linear(d, "QDense", source, {"units": d.draw(st.integers(1, 4))}, d.tensors[source].shape[-1])
+    linear(d, "QDense", source, {"units": d.draw(st.integers(1, 4))}, d.tensors[source].shape[-1])
 
 
 def batchnorm(d: Drawing) -> None:
     source = d.pick()
     axes = [-1, *range(1, len(d.tensors[source].shape))]
-    _linear(d, "QBatchNormalization", source, {"axis": d.draw(st.sampled_from(axes))}, 1)
+    linear(d, "QBatchNormalization", source, {"axis": d.draw(st.sampled_from(axes))}, 1)
 
 
 def conv(d: Drawing) -> None:
@@ -98,7 +112,7 @@ def conv(d: Drawing) -> None:
     options |= {"filters": groups * d.draw(st.integers(1, 2)), "kernel_size": size}
     if groups > 1:
         options["groups"] = groups
-    _linear(d, f"QConv{rank}D", source, options, math.prod(size) * channels // groups)
+    linear(d, f"QConv{rank}D", source, options, math.prod(size) * channels // groups)
 
 
 def depthwise(d: Drawing) -> None:
@@ -111,7 +125,7 @@ def depthwise(d: Drawing) -> None:
     options |= {"kernel_size": size, "depth_multiplier": d.draw(st.integers(1, 2))}
     if options["depth_multiplier"] * shape[-1] > 6:
         options["depth_multiplier"] = 1
-    _linear(d, f"QDepthwiseConv{rank}D", source, options, math.prod(size))
+    linear(d, f"QDepthwiseConv{rank}D", source, options, math.prod(size))
 
 
 def separable(d: Drawing) -> None:
@@ -119,7 +133,7 @@ def separable(d: Drawing) -> None:
     source = len(d.tensors) - 1
     rank = len(d.tensors[source].shape) - 1
     options = {"filters": d.draw(st.integers(1, 3)), "kernel_size": (1,) * rank}
-    _linear(d, f"QConv{rank}D", source, options, d.tensors[source].shape[-1])
+    linear(d, f"QConv{rank}D", source, options, d.tensors[source].shape[-1])
 
 
 def activation(d: Drawing) -> None:
@@ -171,8 +185,11 @@ def merge(d: Drawing) -> None:
     sources = (first, *(d.pick(broadcasts, like=first) for _ in range(count - 1)))
     sources = tuple(draw(st.permutations(sources)))
     product = name == "Multiply"
-    iq = d.quantizers(sources, 7 if product else TERM_BITS, needed=name == "Average" and rarely(draw, 2))
+    choose = d.factors if product else d.quantizers
+    iq = choose(sources, 7 if product else TERM_BITS, needed=name == "Average" and rarely(draw, 2))
     layer = f"Q{name}" if iq or name == "Average" else draw(st.sampled_from([f"Q{name}", name]))
+    if name == "Average" and rarely(draw, 3):
+        layer = "QAveragePow2"
     seen = d.seen(sources, iq)
     oq = d.data() if layer.startswith("Q") and rarely(draw, 4) else None
     top, frac = seen.top + 2, seen.frac + (14 if name == "Average" else 0)
@@ -203,7 +220,7 @@ def product(d: Drawing) -> None:
     if not 1 <= len(labels) <= 3 or math.prod(sizes[label] for label in labels) > LARGE:
         raise NothingFits
     result = "".join(draw(st.permutations(labels)))
-    iq = d.quantizers((first, second), 7)
+    iq = d.factors((first, second), 7)
     seen = d.seen((first, second), iq)
     oq = d.data() if rarely(draw, 4) else None
     out = tuple(sizes[label] for label in result)
@@ -263,7 +280,7 @@ def reduction(d: Drawing) -> None:
     draw = d.draw
     source = d.pick()
     shape = d.tensors[source].shape
-    layer = draw(st.sampled_from(["QBelowMaximum", "QSum", "QMean", "QMask"]))
+    layer = draw(st.sampled_from(["QBelowMaximum", "QSum", "QMean", "QMask", "QLargest", "QMeanPow2"]))
     axes = draw(st.lists(st.sampled_from(range(-1, -len(shape) - 1, -1)), min_size=1, unique=True))
     options: dict[str, Any] = {} if layer == "QMask" else {"axis": axes if len(axes) > 1 else axes[0]}
     masked = layer == "QMask" or (layer == "QBelowMaximum" and draw(st.booleans()))
@@ -274,13 +291,14 @@ def reduction(d: Drawing) -> None:
         )
     count = math.prod(shape[a] for a in axes)
     needed = layer == "QBelowMaximum" and masked
-    iq = d.quantizers((source,), FACTOR_BITS if layer == "QMean" else TERM_BITS, needed=needed)
+    iq = d.quantizers((source,), FACTOR_BITS if layer.startswith("QMean") else TERM_BITS, needed=needed)
     seen = d.seen((source,), iq)
     oq = d.data() if rarely(draw, 4) else None
     reduced = tuple(1 if n - len(shape) in axes else size for n, size in enumerate(shape))
-    out = reduced if layer in ("QSum", "QMean") else shape
-    growth = {"QSum": (count - 1).bit_length(), "QBelowMaximum": 1}.get(layer, 0)
+    out = shape if layer in ("QMask", "QBelowMaximum") else reduced
+    growth = {"QSum": (count - 1).bit_length(), "QBelowMaximum": 1, "QMeanPow2": 1}.get(layer, 0)
     frac = seen.frac + (12 + int(math.log2(count)) if layer == "QMean" and count > 1 else 0)
+    frac += math.ceil(math.log2(count)) if layer == "QMeanPow2" else 0
     d.add(Step(layer, (source,), options, iq=iq, oq=oq), out, seen.top + growth, frac)
 
 

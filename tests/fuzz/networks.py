@@ -27,6 +27,7 @@ from families import (
 )  # fmt: skip
 from hypothesis import strategies as st
 from programs import quantized_once, random_program
+from special_families import batchnorm_dense, einsum_dense, scaled_rows
 
 from hgqify.precision import Program
 
@@ -37,7 +38,7 @@ FAMILIES = [
     (dense, 3), (quantize, 1), (conv, 3), (merge, 4), (activation, 3), (pooling, 3), (structure, 3),
     (depthwise, 2), (separable, 1), (batchnorm, 1), (concatenate, 2), (again, 1), (on_input, 1),
     (reduction, 3),
-    (product, 2), (embedding, 1),
+    (product, 2), (embedding, 1), (scaled_rows, 1), (einsum_dense, 1), (batchnorm_dense, 1),
 ]  # fmt: skip
 SPATIAL = (conv, depthwise, separable, pooling)
 

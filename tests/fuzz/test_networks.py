@@ -1,27 +1,32 @@
 """The strategy itself: what it reaches, how it prints and shrinks."""
 
+import sys
+from pathlib import Path
 from random import Random
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
+
 import description
+import keras
 import numpy as np
 import pytest
 from build import build
 from check import drawn
+from coverage_models import MODELS
 from drawing import MERGES
+from float_networks import FAMILIES, float_network
 from hypothesis import find, settings
 from networks import networks
 
 from hgqify import layers as q
+from hgqify.convert import plan
+from hgqify.graph import read
 
-EXPECTED = {"QDense", "QActivation", "QAffineActivation", "QBatchNormalization", "Quantize", "Flatten",
-            "Reshape", "Permute", "RepeatVector", "Concatenate", "ReLU", "LeakyReLU"}  # fmt: skip
-EXPECTED |= {f"Q{name}" for name in MERGES} | set(MERGES) - {"Average"}
-EXPECTED |= {
-    f"{name}{rank}D"
-    for rank in (1, 2)
-    for name in ("QConv", "QDepthwiseConv", "QMaxPooling", "MaxPooling", "QAveragePooling", "ZeroPadding",
-                 "QGlobalMaxPooling", "QGlobalAveragePooling", "Cropping", "UpSampling")
-}  # fmt: skip
+PLAIN = {"Flatten", "Reshape", "Permute", "RepeatVector", "Concatenate", "ReLU", "LeakyReLU"}
+PLAIN |= set(MERGES) - {"Average"}
+PLAIN |= {
+    f"{name}{rank}D" for rank in (1, 2) for name in ("MaxPooling", "ZeroPadding", "Cropping", "UpSampling")
+}
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +34,15 @@ def many():
     return drawn(networks(), 200, 0)
 
 
+def quantized_classes() -> set[str]:
+    """Names of all quantized layers, aliases once."""
+    classes = {getattr(q, name) for name in q.__all__}
+    found = {c for c in classes if isinstance(c, type) and issubclass(c, q.QLayer)}
+    return {c.__name__ for c in found if keras.saving.get_registered_name(c).startswith("hgqify>")}
+
+
 def test_every_layer_is_drawn():
-    missing = set(EXPECTED)
+    missing = quantized_classes() | PLAIN
     for number in range(20):
         missing -= {step.layer for network in drawn(networks(), 100, number) for step in network.steps}
         if not missing:
@@ -40,6 +52,8 @@ def test_every_layer_is_drawn():
 
 def test_every_kind_of_format_is_drawn(many):
     formats = [form for network in many for step in network.steps for form in step.iq]
+    assert {form.kind for form in formats} == {"kif", "kbi", "float"}
+    assert "float" in {step.kq.kind for network in many for step in network.steps if step.kq}
     assert {form.grain for form in formats} == {"tensor", "channel", "element"}
     assert len({form.rounding for form in formats}) == 9
     assert len({form.overflow for form in formats}) == 4
@@ -86,3 +100,29 @@ def test_the_model_has_the_formats_of_the_description():
     assert [int(v.item()) for v in (state.k, state.i, state.f)] == [0, 3, -1]
     np.testing.assert_array_equal(dense.quantized_weights()["kernel"], np.full((5, 2), 2.0))
     assert len(model.outputs) == 2
+
+
+NOT_DRAWN = {
+    "Lambda": "Python code, opened with safe_mode=False: tests/graph/test_trace.py",
+    **dict.fromkeys(("CategoryEncoding", "RandomCrop", "MelSpectrogram", "STFTSpectrogram"), "refused"),
+    **dict.fromkeys(("AutoContrast", "Solarization"), "refused"),
+    "ContrastLimitedAdaptiveHistogramEqualization": "refused",
+    "Equalization": "Keras cannot build a model with it",
+}
+
+
+def test_every_float_layer_has_a_family():
+    names = set(MODELS) - NOT_DRAWN.keys()
+    assert names <= FAMILIES.keys()
+    for name in NOT_DRAWN:
+        if NOT_DRAWN[name] == "refused":
+            model = keras.Model(*MODELS[name]())
+            assert plan(read(model)).refused, name
+
+
+def test_a_number_names_a_float_network():
+    a, b = (float_network(3, ["LSTM", "ops.Einsum"]) for _ in range(2))
+    assert repr(a) == repr(b)
+    assert {"LSTM", "ops.Einsum"} <= set(a.drawn)
+    for x, y in zip(a.model.weights, b.model.weights, strict=True):
+        np.testing.assert_array_equal(x, y)
