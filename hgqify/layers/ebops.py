@@ -8,7 +8,8 @@ position, products with padded zeros excluded. The bits of
 * an activation element are i + f of its quantizer, sign excluded, at least 0;
 * a constant are its *span*: from its most to its least significant non-zero bit, 0 for 0.
 
-Additions, biases, comparisons, table look-ups and shifts count 0.
+Additions, biases, comparisons, table look-ups and shifts count 0, but for layers that are made of tables only
+(`table_ebops`).
 """
 
 from __future__ import annotations
@@ -41,6 +42,20 @@ def span_in_graph(values: Any) -> Any:
     exponent: Any = ops.right_shift(lowest, 23)
     bits = (24 + 127) - exponent
     return ops.where(ops.equal(values, 0), 0, bits)
+
+
+def table_ebops(address_bits: np.ndarray, output_bits: np.ndarray, positions: int = 1) -> int:
+    """EBOPs of tables whose results are added up, as HGQ2 counts them: in look-up tables of six inputs.
+
+    ``sum over tables of w * (2**(a - 6) if a >= 5 else a / 10) + w`` at every position, rounded up.
+
+    Args:
+        address_bits, output_bits: a and w, ints of one shape, sign included.
+        positions: places at which they are looked up.
+    """
+    a, w = (np.asarray(bits, np.int64) for bits in (address_bits, output_bits))
+    tenths = np.where(a >= 5, 5 << np.maximum(a - 5, 0), a)
+    return -(-int(np.sum(w * (tenths + 10))) * int(positions) // 10)
 
 
 def positions_met(
