@@ -1,7 +1,7 @@
 """The kernels hls4ml lacks, registered through its extension interface.
 
-Clipping to constant bounds (relu6, hard tanh, relu with a maximum), matrix products of tensors, a lookup table
-for every edge of a layer, regrouping a stream into packs of another size, and lookup tables where numbers are
+Clipping to constant bounds (relu6, hard tanh, relu with a maximum), matrix products of tensors, a table for
+every edge of a layer, regrouping a stream into packs of another size, and lookup tables where numbers are
 ``ac_fixed``. The headers travel with every project, so a written project builds without hgqify.
 """
 

@@ -14,11 +14,14 @@ Additions, biases, comparisons, table look-ups and shifts count 0, but for layer
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from keras import ops
+
+from hgqify.quantizers import pow2, straight_through
 
 
 def span(values: np.ndarray) -> np.ndarray:
@@ -56,6 +59,17 @@ def table_ebops(address_bits: np.ndarray, output_bits: np.ndarray, positions: in
     a, w = (np.asarray(bits, np.int64) for bits in (address_bits, output_bits))
     tenths = np.where(a >= 5, 5 << np.maximum(a - 5, 0), a)
     return -(-int(np.sum(w * (tenths + 10))) * int(positions) // 10)
+
+
+def table_ebops_in_graph(address_bits: Any, output_bits: Any, positions: int = 1) -> Any:
+    """`table_ebops` of float32 tensors, with the gradient of the formula."""
+    a: Any = address_bits
+    address: Any = ops.cast(ops.stop_gradient(a), "int32")
+    rising = straight_through(pow2(address - 5), ops.exp(math.log(2.0) * (a - 5.0)))
+    tenths: Any = ops.where(ops.greater_equal(a, 5.0), 5.0 * rising, a)
+    total: Any = ops.sum(output_bits * (tenths + 10.0))
+    luts = total * float(positions) / 10.0
+    return straight_through(ops.ceil(luts), luts)
 
 
 def positions_met(

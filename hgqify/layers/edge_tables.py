@@ -14,8 +14,8 @@ from hgqify.errors import PrecisionError, RuleError
 from hgqify.layers.activations import Activation, get_activation, require_exact
 from hgqify.layers.base import Conf, QLayer
 from hgqify.layers.derived import Derived, width_record
-from hgqify.layers.ebops import table_ebops
-from hgqify.layers.full_float32 import full_float32
+from hgqify.layers.ebops import table_ebops, table_ebops_in_graph
+from hgqify.layers.edge_networks import EdgeNetworks
 from hgqify.layers.qactivation import table_input
 from hgqify.quantizers import (
     EXPONENT_LIMIT,
@@ -40,23 +40,22 @@ _EDGES = (1, 2)
 class QDenseT(QLayer):
     """``y[..., o] = oq(act(sum_j table_jo(iq_jo(x[..., j]))))``: a dense layer without multiplications.
 
-    While training, the table of the edge from input j to output o is a small network of one input and one
-    output: ``n_hl`` hidden layers of ``d_hl`` units with ``subnn_activation``, then a linear unit,
-
-        h_0 = x;  h_m = subnn_activation(h_(m-1) @ W_m + b_m);  table_jo(x) = toq_jo(h_n_hl @ w + b)
-
-    with weights of its own for every edge. The firmware looks up ``table_jo`` by the code of ``iq_jo(x_j)`` and
-    adds. This is the layer of that name of HGQ2 (https://calad0i.github.io/HGQ2, "LUT-aware training", which
-    prints it with da4ml); its batch normalization before ``toq`` is not there.
+    While training, the table of the edge from input j to output o is ``toq_jo`` of a small network of one
+    input and one output: ``n_hl`` hidden layers of ``d_hl`` units with ``subnn_activation``, then a linear
+    unit, with weights of its own (`hgqify.layers.edge_networks`). The firmware looks ``table_jo`` up by the
+    code of ``iq_jo(x_j)`` and adds. HGQ2 0.2.0 has this layer under the same name, printed by da4ml (HGQ-LUT,
+    FCCM 2026, doi 10.1109/FCCM68464.2026.00017); the batch normalization that it can have before ``toq`` is
+    not here.
 
     The entries, rounded by toq, are stored in a weight beside a record of what they were computed from. Every
-    training step stores them and carries the gradient of the networks and quantizers; inference looks them up,
-    so that a saved model, the integer reference and the firmware hold the same numbers on every backend.
+    training step stores them and carries the gradient of the networks and quantizers; inference looks them
+    up, so that a saved model, the integer reference and the firmware hold the same numbers on every backend.
     Weights move *after* a step's tables: until `refresh` is called (saving calls it), inference computes the
     tables of the new weights on the fly.
 
-    Axes before the last are positions: all share the tables. EBOPs are HGQ2's for tables, in LUTs of six inputs:
-    an edge of a address bits and w output bits (both with sign) counts
+    Axes before the last are positions: all share the tables. EBOPs are HGQ2's for tables, in LUTs of six
+    inputs: an edge of a address bits and w output bits (both with sign, which a format of no other bits has
+    not) counts
 
         w * (2**(a - 6) if a >= 5 else a / 10) + w
 
@@ -68,8 +67,8 @@ class QDenseT(QLayer):
         activation, activation_params: of the sum, one that is piecewise linear.
         subnn_activation, subnn_activation_params: of the hidden layers, what
             `hgqify.layers.activations.get_activation` takes.
-        iq_conf: input quantizer of the edges, whose axes are (batch, n_in, n_out): each edge has its own widths
-            unless its config says else. Its width k + i + f is limited; it is fixed point.
+        iq_conf: input quantizer of the edges, fixed point, whose axes are (batch, n_in, n_out): each edge has
+            its own widths unless its config says else. Its width k + i + f is limited.
         toq_conf: quantizer of the entries, fixed point, with axes (entry, n_in, n_out); None for the scope's
             default at place 'table', where without axis options every edge has its own widths.
         use_bias: whether the units of the edges' networks have biases.
@@ -77,8 +76,8 @@ class QDenseT(QLayer):
         **kwargs: of `QLayer`.
 
     Raises:
-        RuleError: sizes below 1, ``iq_conf=False``, a minifloat, a width per entry, or ``max_table_bits`` out of
-            range.
+        RuleError: sizes that make no layer, ``iq_conf=False``, a minifloat, a width per entry, or
+            ``max_table_bits`` out of range.
         UnsupportedLayerError: an activation that needs a table, or a function that is not elementwise.
     """
 
@@ -138,7 +137,15 @@ class QDenseT(QLayer):
             )
         self.positions: tuple[Any, ...] = tuple(positions)
         self.edges = (int(n_in), self.n_out)
-        self._make_networks()
+        self.network = EdgeNetworks(
+            self.edges,
+            self.n_hl,
+            self.d_hl,
+            self.subnn_activation,
+            self.use_bias,
+            name=f"{self.name}_network",
+            dtype=self.dtype_policy,
+        )
         self._edge_iq.build((None, *self.edges))
         self.toq.build((2**self.max_table_bits, *self.edges))
         if self.oq is not None:
@@ -148,33 +155,12 @@ class QDenseT(QLayer):
             self.stored = Derived(shape, self._source().shape, name=f"{self.name}_tables")
         self.built = True
 
-    def _make_networks(self) -> None:
-        """One kernel (n_in, n_out, from, to) for each layer of the networks, and its bias (n_in, n_out, to)."""
-        sizes = [1, *(self.d_hl,) * self.n_hl, 1]
-        self.kernels: list[Any] = []
-        self.biases: list[Any] = []
-        for number, (given, made) in enumerate(zip(sizes, sizes[1:], strict=False)):
-            last = number == self.n_hl
-            # Glorot's, edge by edge; n_in edges add up.
-            limit = math.sqrt(6.0 / ((given + made) * (self.edges[0] if last else 1)))
-            self.kernels.append(
-                self.add_weight(
-                    name=f"kernel_{number}",
-                    shape=(*self.edges, given, made),
-                    initializer=keras.initializers.RandomUniform(-limit, limit),
-                )
-            )
-            if self.use_bias:
-                self.biases.append(
-                    self.add_weight(name=f"bias_{number}", shape=(*self.edges, made), initializer="zeros")
-                )
-
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Apply the layer."""
         n_in, n_out = self.edges
         x = ops.reshape(ops.cast(inputs, self.compute_dtype), (-1, n_in, 1))
         x = self._quantize_input(ops.repeat(x, n_out, axis=-1), training)
-        y = self._look_up(x, training) if self.has_tables else self.toq(self._network(x), training=training)
+        y = self._look_up(x, training) if self.has_tables else self.toq(self.network(x), training=training)
         y = self.activation(ops.sum(y, axis=1))
         y = ops.reshape(y, (-1, *self._known_positions(inputs), n_out))
         y = self._quantize_output(y, training)
@@ -183,30 +169,15 @@ class QDenseT(QLayer):
 
     def _known_positions(self, inputs: Any) -> tuple[Any, ...]:
         """Sizes of the axes between batch and inputs; of one that is not fixed, the tensor's own."""
-        sizes = ops.shape(inputs)[1:-1]
-        return tuple(own if own is not None else size for own, size in zip(self.positions, sizes, strict=True))
+        shape: Any = ops.shape(inputs)
+        sizes = shape[1:-1]
+        return tuple(
+            own if own is not None else size for own, size in zip(self.positions, sizes, strict=True)
+        )
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """The input's shape with ``n_out`` along the last axis."""
         return (*input_shape[:-1], self.n_out)
-
-    def _network(self, x: Any) -> Any:
-        """What the edges' networks make of (batch, n_in, n_out), as they are before toq."""
-        h = ops.expand_dims(x, -1)
-        for number in range(self.n_hl + 1):
-            kernel: Any = ops.convert_to_tensor(self.kernels[number])
-            if number == 0:
-                h = h * kernel[:, :, 0]
-            elif number == self.n_hl:
-                h = ops.sum(h * kernel[..., 0], axis=-1, keepdims=True)
-            else:
-                with full_float32():
-                    h = ops.einsum("bjod,jode->bjoe", h, kernel)
-            if self.use_bias:
-                h = h + self.biases[number]
-            if number < self.n_hl:
-                h = self.subnn_activation(h)
-        return ops.squeeze(h, axis=-1)
 
     def _look_up(self, x: Any, training: bool | None) -> Any:
         source = self._source()
@@ -214,14 +185,14 @@ class QDenseT(QLayer):
             return self._entries(self._stored.current(source, self._compute_tables), x)
         tables = self._compute_tables()
         self._stored.store(tables, source)
-        smooth = self.toq(self._network(x), training=training)
+        smooth = self.toq(self.network(x), training=training)
         return straight_through(self._entries(tables, x), smooth)
 
     def _entries(self, tables: Any, x: Any) -> Any:
         """The entry of every on-grid element."""
         k, b, f = self._formats()
         code: Any = ops.cast(ops.stop_gradient(x) * pow2(f, self.compute_dtype), "int32")
-        place = ops.clip(code + ops.left_shift(k, b), 0, 2**self.max_table_bits - 1)
+        place: Any = ops.clip(code + ops.left_shift(k, b), 0, 2**self.max_table_bits - 1)
         count = math.prod(self.edges)
         place = place * count + ops.reshape(ops.arange(count, dtype="int32"), self.edges)
         return ops.cast(ops.take(ops.reshape(tables, (-1,)), place), self.compute_dtype)
@@ -247,9 +218,7 @@ class QDenseT(QLayer):
         iq = self._edge_iq
         i = ops.clip(ops.round(ops.convert_to_tensor(iq.i)), -EXPONENT_LIMIT, EXPONENT_LIMIT)
         parts = (ops.squeeze(ops.convert_to_tensor(iq.k), 0), iq.bits(), ops.squeeze(i, 0))
-        k, b, i = (
-            ops.broadcast_to(ops.cast(ops.stop_gradient(part), "int32"), self.edges) for part in parts
-        )
+        k, b, i = (ops.broadcast_to(ops.cast(ops.stop_gradient(part), "int32"), self.edges) for part in parts)
         return k, b, ops.subtract(b, i)
 
     def _compute_raw(self) -> Any:
@@ -259,7 +228,7 @@ class QDenseT(QLayer):
         first, end = (ops.left_shift(v, b) for v in (k, one))
         place = ops.reshape(ops.arange(2**self.max_table_bits, dtype="int32"), (-1, 1, 1))
         codes = ops.minimum(ops.subtract(place, first), ops.subtract(end, one))
-        return self._network(ops.cast(codes, self.compute_dtype) * pow2(ops.negative(f), self.compute_dtype))
+        return self.network(ops.cast(codes, self.compute_dtype) * pow2(ops.negative(f), self.compute_dtype))
 
     def _compute_tables(self) -> Any:
         """The tables of the weights and widths as they are, (2**max_table_bits, n_in, n_out)."""
@@ -269,8 +238,7 @@ class QDenseT(QLayer):
     def _source(self) -> Any:
         """All that the tables depend on, as one float32 vector."""
         weights = [
-            ops.reshape(ops.cast(ops.convert_to_tensor(w), "float32"), (-1,))
-            for w in (*self.kernels, *self.biases)
+            ops.reshape(ops.cast(ops.convert_to_tensor(w), "float32"), (-1,)) for w in self.network.variables
         ]
         return ops.concatenate([*weights, *width_record(self._edge_iq, self.toq)])
 
@@ -329,10 +297,7 @@ class QDenseT(QLayer):
             signs = ops.convert_to_tensor(self.toq.k)
         width = ops.broadcast_to(ops.squeeze(self.toq.bits(tables), 0), self.edges)
         signs = ops.broadcast_to(ops.squeeze(ops.cast(signs, "float32"), 0), self.edges)
-        return tuple(
-            bits + ops.where(ops.greater(bits, 0), ops.cast(sign, "float32"), 0.0)
-            for bits, sign in ((address, k), (width, signs))
-        )  # type: ignore[return-value]
+        return _with_sign(address, k), _with_sign(width, signs)
 
     def edge_bits(self) -> tuple[np.ndarray, np.ndarray]:
         """Address bits and output bits of the edges as EBOPs count them, sign included, int64 (n_in, n_out).
@@ -352,7 +317,10 @@ class QDenseT(QLayer):
         address, width = self.edge_bits()
         if None in self.positions:
             raise PrecisionError(
-                "EBOPs need a fixed input shape", where=self.path, received=self.positions, remedy="fix all sizes"
+                "EBOPs need a fixed input shape",
+                where=self.path,
+                received=self.positions,
+                remedy="fix all sizes",
             )
         return table_ebops(address, width, math.prod(self.positions))
 
@@ -361,12 +329,7 @@ class QDenseT(QLayer):
         if not self.has_tables or None in self.positions:
             return None
         address, width = self._bits_in_graph()
-        whole = pow2(ops.cast(ops.stop_gradient(address), "int32") - 5)
-        rising = straight_through(whole, ops.exp(math.log(2.0) * (address - 5.0)))
-        tenths = ops.where(ops.greater_equal(address, 5.0), 5.0 * rising, address)
-        total: Any = ops.sum(width * (tenths + 10.0)) * (math.prod(self.positions) / 10.0)
-        exact = ops.ceil(ops.sum(width * (tenths + 10.0)) * float(math.prod(self.positions)) / 10.0)
-        return straight_through(exact, total)
+        return table_ebops_in_graph(address, width, math.prod(self.positions))
 
     def get_config(self) -> dict[str, Any]:
         """Everything a constructor outside all scopes needs to make the same layer."""
@@ -381,6 +344,11 @@ class QDenseT(QLayer):
             "use_bias": self.use_bias,
             "max_table_bits": self.max_table_bits,
         }
+
+
+def _with_sign(bits: Any, sign: Any) -> Any:
+    """A sign bit more where there are others."""
+    return bits + ops.where(ops.greater(bits, 0), ops.cast(sign, "float32"), 0.0)
 
 
 def _check_sizes(where: str, *, max_table_bits: int, **sizes: int) -> None:

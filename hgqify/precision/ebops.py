@@ -5,8 +5,8 @@
 The bits of a tensor element are i + f of the quantizer that gives it (sign excluded; of a minifloat all
 k + e + m that it is stored in), or, where something else gives it, those its exact bounds need; the bits of a
 constant are its span, which of a minifloat is at most m + 1: its exponent is a matter of wiring. Products
-with padded zeros do not exist; additions, comparisons, tables and shifts count nothing. A layer made of tables
-only counts what they need (`hgqify.layers.ebops.table_ebops`).
+with padded zeros do not exist; additions, comparisons, tables and shifts count nothing; but a layer
+made of tables only counts these (`hgqify.layers.ebops.table_ebops`).
 """
 
 from __future__ import annotations

@@ -55,7 +55,6 @@ def _edges(call: LayerLowering, state: QuantizerState, shape: tuple[int, ...]) -
     a quantizer reads real numbers: there each output has one of its own.
     """
     (source,) = call.inputs
-    n_in, n_out = shape[-2:]
     columns = np.stack([state.k, state.i, state.f])
     if np.all(columns == columns[..., :1]):
         name = call.add(_column(state, 0), source, shape=call.shape_of(source), role="iq")
@@ -65,7 +64,7 @@ def _edges(call: LayerLowering, state: QuantizerState, shape: tuple[int, ...]) -
         op = Quantize(k=state.k, i=state.i, f=state.f, rounding=state.rounding, overflow=state.overflow)
         return call.add(op, name, shape=shape, role="iq")
     parts = []
-    for output in range(n_out):
+    for output in range(shape[-1]):
         name = call.add(_column(state, output), source, shape=call.shape_of(source), role=f"iq{output}")
         parts.append(call.add(Reshape(), name, shape=(*shape[:-1], 1), role=f"edges{output}"))
     return call.add(Concatenate(axis=len(shape) - 1), *parts, shape=shape, role="edges")

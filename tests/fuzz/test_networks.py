@@ -14,7 +14,7 @@ from networks import networks
 from hgqify import layers as q
 
 EXPECTED = {"QDense", "QActivation", "QBatchNormalization", "Quantize", "Flatten", "Reshape", "Permute",
-            "RepeatVector", "Concatenate", "ReLU", "LeakyReLU"}  # fmt: skip
+            "RepeatVector", "Concatenate", "ReLU", "LeakyReLU", "QDenseT"}  # fmt: skip
 EXPECTED |= {f"Q{name}" for name in MERGES} | set(MERGES) - {"Average"}
 EXPECTED |= {
     f"{name}{rank}D"
