@@ -8,7 +8,8 @@ import program_oracle
 import pytest
 from autodiff import numpy, variable_gradients
 
-from hgqify.errors import PrecisionError, RuleError, UnsupportedLayerError
+from hgqify.errors import ExportError, PrecisionError, RuleError, UnsupportedLayerError
+from hgqify.export import ProjectOptions, refuse_unprintable
 from hgqify.layers import LayerConfigScope, QActivation, QDenseT, Quantize, refresh, total_ebops
 from hgqify.layers.ebops import table_ebops
 from hgqify.precision import certify, lower
@@ -231,3 +232,16 @@ def test_behind_other_layers_and_called_twice():
     refresh(model)
     data = far(np.random.default_rng(4), 3)
     np.testing.assert_array_equal(numpy(model(data)), run(lower(model), [data]).outputs[0].values)
+
+
+def test_streams_and_other_dialects_are_refused_by_name():
+    x = keras.Input((3,))
+    layer = QDenseT(2, iq_conf={"heterogeneous_axis": ()}, name="tables")
+    model = keras.Model(x, layer(x))
+    refresh(model)
+    program = lower(model)
+    refuse_unprintable(program, ProjectOptions())
+    with pytest.raises(ExportError, match=r"a table for every edge needs all edges at once.*io_parallel"):
+        refuse_unprintable(program, ProjectOptions(io_type="io_stream"))
+    with pytest.raises(ExportError, match="Catapult has no kernel for a table for every edge"):
+        refuse_unprintable(program, ProjectOptions(backend="Catapult"))
