@@ -157,6 +157,18 @@ def _table(op, x):
     return constant(op.entries)[int(code) - op.first]
 
 
+def _edge_tables(op, xs, shape):
+    entries, out = constant(op.entries), np.empty(shape, dtype=object)
+    for n in np.ndindex(*shape):
+        edge = n[-2:]
+        code = xs[0][n] * Fraction(2) ** int(op.in_frac[edge])
+        assert code.denominator == 1
+        place = int(code) - int(op.first[edge])
+        assert place >= 0
+        out[n] = entries[edge][place]
+    return out
+
+
 def _binary(fn):
     def rule(op, xs, shape):
         a, b = (np.broadcast_to(x, shape) for x in xs)
@@ -211,6 +223,7 @@ _RULES = {
     ops.Clip: _map(_clip),
     ops.LeakyRelu: _map(lambda op, x: x if x >= 0 else x * constant(op.slope)[()]),
     ops.Table: _map(_table),
+    ops.EdgeTables: _edge_tables,
     ops.MaxPool: lambda op, xs, shape: _pool(op, xs, shape, max, None),
     ops.SumPool: lambda op, xs, shape: _pool(op, xs, shape, sum, Fraction(0)),
     ops.Reshape: lambda op, xs, shape: xs[0].reshape(shape),

@@ -66,6 +66,7 @@ BACKENDS: Mapping[str, Backend] = MappingProxyType(
                 missing={
                     "FixedPointQuantizer": BOTH,
                     "HgqifyMatmul": BOTH,
+                    "HgqifyEdgeTables": BOTH,
                     "Cropping1D": BOTH,
                     "Cropping2D": BOTH,
                     "Transpose": ("io_stream",),
@@ -85,6 +86,7 @@ BACKENDS: Mapping[str, Backend] = MappingProxyType(
                 missing={
                     "FixedPointQuantizer": BOTH,
                     "HgqifyMatmul": BOTH,
+                    "HgqifyEdgeTables": BOTH,
                     "Cropping1D": BOTH,
                     "Cropping2D": BOTH,
                 },

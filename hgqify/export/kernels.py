@@ -1,8 +1,8 @@
 """The kernels hls4ml lacks, registered through its extension interface.
 
-Clipping to constant bounds (relu6, hard tanh, relu with a maximum), matrix products of tensors, regrouping
-a stream into packs of another size, and lookup tables where numbers are ``ac_fixed``. The headers travel with
-every project, so a written project builds without hgqify.
+Clipping to constant bounds (relu6, hard tanh, relu with a maximum), matrix products of tensors, a table for
+every edge of a layer, regrouping a stream into packs of another size, and lookup tables where numbers are
+``ac_fixed``. The headers travel with every project, so a written project builds without hgqify.
 """
 
 from __future__ import annotations
@@ -27,6 +27,16 @@ _TABLE_CONFIG = """struct config{index} {{
     static const unsigned n_in = {n_in};
 }};\n"""
 
+_EDGES_CONFIG = """struct config{index} {{
+    static const unsigned n_in = {n_in};
+    static const unsigned tables = {tables};
+    static const unsigned size = {size};
+    static const unsigned shifts[{tables}];
+    static const unsigned masks[{tables}];
+}};
+const unsigned config{index}::shifts[{tables}] = {{{shifts}}};
+const unsigned config{index}::masks[{tables}] = {{{masks}}};\n"""
+
 _MATMUL_CONFIG = """struct config{index} {{
     static const unsigned groups = {groups};
     static const unsigned rows = {rows};
@@ -47,6 +57,7 @@ def register(backend: str) -> None:
 
     layers = {
         "HgqifyClip": _clip_layer(),
+        "HgqifyEdgeTables": _edges_layer(),
         "HgqifyMatmul": _matmul_layer(),
         "HgqifyRegroup": _regroup_layer(),
         "HgqifyTable": _table_layer(),
@@ -113,6 +124,22 @@ def _templates() -> tuple[type, ...]:
             call = "{function}<{input_t}, {output_t}, {config}>({input}, {output}, {table});"
             return call.format(function=_function("lookup", node), **params)
 
+    class HgqifyEdgeTablesConfig(LayerConfigTemplate):
+        def __init__(self) -> None:
+            super().__init__(_edges_layer())
+
+        def format(self, node: Any) -> str:
+            return _EDGES_CONFIG.format(**self._default_config_params(node))
+
+    class HgqifyEdgeTablesCall(FunctionCallTemplate):
+        def __init__(self) -> None:
+            super().__init__(_edges_layer(), include_header=_INCLUDE)
+
+        def format(self, node: Any) -> str:
+            params = self._default_function_params(node) | {"table": node.get_weights("table").name}
+            call = "nnet::edge_tables<{input_t}, {output_t}, {config}>({input}, {output}, {table});"
+            return call.format(**params)
+
     class HgqifyMatmulConfig(LayerConfigTemplate):
         def __init__(self) -> None:
             super().__init__(_matmul_layer())
@@ -135,6 +162,8 @@ def _templates() -> tuple[type, ...]:
     return (
         HgqifyClipConfig,
         HgqifyClipCall,
+        HgqifyEdgeTablesConfig,
+        HgqifyEdgeTablesCall,
         HgqifyMatmulConfig,
         HgqifyMatmulCall,
         HgqifyRegroupCall,
@@ -194,6 +223,31 @@ def _table_layer() -> type:
             self.add_weights_variable(name="table")
 
     return HgqifyTable
+
+
+@cache
+def _edges_layer() -> type:
+    from hls4ml.model.attributes import Attribute, TypeAttribute, WeightAttribute
+    from hls4ml.model.layers import Layer
+
+    class HgqifyEdgeTables(Layer):
+        """A table for every edge, addressed by some of the raw bits of its input."""
+
+        _expected_attributes: ClassVar = [
+            Attribute("n_in"),
+            Attribute("tables"),
+            Attribute("size"),
+            Attribute("shifts", value_type=str),
+            Attribute("masks", value_type=str),
+            TypeAttribute("table"),
+            WeightAttribute("table"),
+        ]
+
+        def initialize(self) -> None:
+            self.add_output_variable(self.get_input_variable().shape)
+            self.add_weights_variable(name="table")
+
+    return HgqifyEdgeTables
 
 
 @cache

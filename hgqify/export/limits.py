@@ -14,6 +14,7 @@ from hgqify.precision.program import Program
 _WORDS = {
     "FixedPointQuantizer": "a format per element",
     "HgqifyMatmul": "a product of two tensors over an axis",
+    "HgqifyEdgeTables": "a table for every edge",
     "Cropping1D": "cropping",
     "Cropping2D": "cropping",
     "Transpose": "a transposition",

@@ -11,6 +11,7 @@ from hgqify.errors import ExportError
 from hgqify.export import handlers_elementwise as elementwise
 from hgqify.export import handlers_linear as linear
 from hgqify.export import handlers_shape as shape
+from hgqify.export import handlers_tables as tables
 from hgqify.export.backends import BACKENDS, Backend
 from hgqify.export.context import Context, renamed
 from hgqify.export.limits import refused
@@ -51,6 +52,7 @@ HANDLERS: Mapping[type[ops.Op], Handler] = MappingProxyType(
         ops.Clip: elementwise.clip,
         ops.LeakyRelu: elementwise.leaky_relu,
         ops.Table: elementwise.table,
+        ops.EdgeTables: tables.edge_tables,
         ops.MaxPool: shape.max_pool,
         ops.Reshape: shape.reshape,
         ops.Transpose: shape.transpose,

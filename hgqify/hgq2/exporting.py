@@ -47,6 +47,7 @@ _REMEDIES: Mapping[str, str] = MappingProxyType(
         "QDepthwiseConv1D": "HGQ2 has no depthwise convolution: use QConv1D with groups",
         "QDepthwiseConv2D": "HGQ2 has no depthwise convolution: use QConv2D with groups",
         "QBelowMaximum": "it is known in a softmax only, whose sum and product change no entry of its tables",
+        "QDenseT": "learned tables are read from HGQ2, and not given back",
         "QEmbedding": "HGQ2 has no embedding: give the vectors as input",
         "KeptFloat": "convert it, or end the model before it",
     }

@@ -13,7 +13,7 @@ from hgqify import layers as q
 from hgqify.errors import HgqifyError, UnsupportedLayerError
 from hgqify.graph import Graph, float_factory, layer_name, layers_by_path, load_model, read, unique_name
 from hgqify.graph.model import INPUT, SELECT
-from hgqify.hgq2 import attention, elementwise, linear, peer, recurrent, softmax, tables
+from hgqify.hgq2 import attention, edge_tables, elementwise, linear, peer, recurrent, softmax, tables
 from hgqify.hgq2.placed import Apply, Placed, Source
 from hgqify.hgq2.walking import rebuilt, refused
 from hgqify.precision import default_registry
@@ -25,6 +25,7 @@ def _importers() -> dict[str, Importer]:
     found: dict[str, Importer] = {
         "Quantizer": elementwise.quantizer,
         "QDense": linear.dense,
+        "QDenseT": edge_tables.dense,
         "QBatchNormDense": linear.batchnorm_dense,
         "QEinsumDense": linear.einsum_dense,
         "QEinsumDenseBatchnorm": linear.einsum_dense_batchnorm,
@@ -80,10 +81,9 @@ PLAIN: Mapping[str, Importer] = MappingProxyType(
 
 _REMEDIES = MappingProxyType(
     {
-        "QDenseT": "rebuild it with QDense: layers made of learned tables are not imported",
-        "QEinsumDenseT": "rebuild it with QEinsumDense: layers made of learned tables are not imported",
-        "QConvT1D": "rebuild it with QConv1D: layers made of learned tables are not imported",
-        "QConvT2D": "rebuild it with QConv2D: layers made of learned tables are not imported",
+        "QEinsumDenseT": "rebuild it with QDenseT, the only layer of learned tables that is imported",
+        "QConvT1D": "rebuild it with QConv1D: of layers made of learned tables only QDenseT is imported",
+        "QConvT2D": "rebuild it with QConv2D: of layers made of learned tables only QDenseT is imported",
         "QMultiHeadAttentionT": "rebuild it with QMultiHeadAttention",
         "QLinformerAttentionT": "rebuild it with QLinformerAttention",
     }

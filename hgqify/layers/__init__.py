@@ -5,7 +5,7 @@ Every layer computes ``oq(op(iq(x), kq(weights)) + bq(bias))``; its quantizers a
 
 Linear: QDense, QEinsumDense, QConv1D, QConv2D, QConv3D, QDepthwiseConv1D, QDepthwiseConv2D,
     QBatchNormalization; with one folded in while they train: QBatchNormDense, QEinsumDenseBatchnorm
-Tables: QEmbedding
+Tables: QEmbedding; a learned table on every edge: QDenseT
 Elementwise: Quantize, QActivation, QAffineActivation, QAdd, QSubtract, QMultiply, QMaximum, QMinimum,
     QAverage
 Products of two tensors: QEinsum
@@ -47,6 +47,7 @@ from hgqify.layers.batchnorm import QBatchNormalization
 from hgqify.layers.conv import QConv1D, QConv2D, QConv3D, QDepthwiseConv1D, QDepthwiseConv2D
 from hgqify.layers.dense import QDense
 from hgqify.layers.ebops import span
+from hgqify.layers.edge_tables import QDenseT
 from hgqify.layers.einsum import QEinsum
 from hgqify.layers.einsum_dense import QEinsumDense
 from hgqify.layers.embedding import QEmbedding
@@ -129,6 +130,7 @@ __all__ = [
     "QConv2D",
     "QConv3D",
     "QDense",
+    "QDenseT",
     "QDepthwiseConv1D",
     "QDepthwiseConv2D",
     "QEinsum",

@@ -8,6 +8,7 @@ record matches; between training steps, when it does not, it computes the consta
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -15,6 +16,7 @@ import numpy as np
 from keras import ops
 
 from hgqify.errors import PrecisionError
+from hgqify.quantizers import Quantizer
 
 
 class Derived(keras.layers.Layer):
@@ -47,6 +49,11 @@ class Derived(keras.layers.Layer):
         recorded, stored = ops.convert_to_tensor(self.source), ops.convert_to_tensor(self.value)
         return ops.where(ops.all(ops.equal(recorded, source)), stored, computed)
 
+    def current(self, source: Any, compute: Callable[[], Any]) -> Any:
+        """`select` where computing costs much: it is done only if the record does not match."""
+        recorded, stored = ops.convert_to_tensor(self.source), ops.convert_to_tensor(self.value)
+        return ops.cond(ops.all(ops.equal(recorded, source)), lambda: stored, compute)
+
     def is_fresh(self, source: Any) -> bool:
         """Whether the stored constant belongs to ``source`` (eager)."""
         recorded, now = (np.asarray(ops.convert_to_numpy(v), np.float32) for v in (self.source, source))
@@ -65,3 +72,21 @@ class Derived(keras.layers.Layer):
                 remedy="call the layer's refresh(), or hgqify.layers.refresh(model) after training",
             )
         return np.asarray(ops.convert_to_numpy(self.value), np.float32)
+
+
+def width_record(*quantizers: Quantizer) -> list[Any]:
+    """All widths of the quantizers as they act, as float32 vectors: part of a record."""
+    return [
+        ops.reshape(ops.round(ops.convert_to_tensor(width)), (-1,))
+        for quantizer in quantizers
+        for width in (
+            quantizer.k,
+            quantizer.b,
+            quantizer.i,
+            quantizer.f,
+            quantizer.m,
+            quantizer.e,
+            quantizer.e0,
+        )
+        if width is not None
+    ]

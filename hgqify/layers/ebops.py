@@ -8,16 +8,20 @@ position, products with padded zeros excluded. The bits of
 * an activation element are i + f of its quantizer, sign excluded, at least 0;
 * a constant are its *span*: from its most to its least significant non-zero bit, 0 for 0.
 
-Additions, biases, comparisons, table look-ups and shifts count 0.
+Additions, biases, comparisons, table look-ups and shifts count 0, but for layers that are made of tables only
+(`table_ebops`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from keras import ops
+
+from hgqify.quantizers import pow2, straight_through
 
 
 def span(values: np.ndarray) -> np.ndarray:
@@ -41,6 +45,31 @@ def span_in_graph(values: Any) -> Any:
     exponent: Any = ops.right_shift(lowest, 23)
     bits = (24 + 127) - exponent
     return ops.where(ops.equal(values, 0), 0, bits)
+
+
+def table_ebops(address_bits: np.ndarray, output_bits: np.ndarray, positions: int = 1) -> int:
+    """EBOPs of tables whose results are added up, as HGQ2 counts them: in look-up tables of six inputs.
+
+    ``sum over tables of w * (2**(a - 6) if a >= 5 else a / 10) + w`` at every position, rounded up.
+
+    Args:
+        address_bits, output_bits: a and w, ints of one shape, sign included.
+        positions: places at which they are looked up.
+    """
+    a, w = (np.asarray(bits, np.int64) for bits in (address_bits, output_bits))
+    tenths = np.where(a >= 5, 5 << np.maximum(a - 5, 0), a)
+    return -(-int(np.sum(w * (tenths + 10))) * int(positions) // 10)
+
+
+def table_ebops_in_graph(address_bits: Any, output_bits: Any, positions: int = 1) -> Any:
+    """`table_ebops` of float32 tensors, with the gradient of the formula."""
+    a: Any = address_bits
+    address: Any = ops.cast(ops.stop_gradient(a), "int32")
+    rising = straight_through(pow2(address - 5), ops.exp(math.log(2.0) * (a - 5.0)))
+    tenths: Any = ops.where(ops.greater_equal(a, 5.0), 5.0 * rising, a)
+    total: Any = ops.sum(output_bits * (tenths + 10.0))
+    luts = total * float(positions) / 10.0
+    return straight_through(ops.ceil(luts), luts)
 
 
 def positions_met(

@@ -13,7 +13,7 @@ from hgqify.errors import PrecisionError, RuleError
 from hgqify.fixed import Format
 from hgqify.layers.activations import Activation, ActivationKind, get_activation
 from hgqify.layers.base import Conf, QLayer
-from hgqify.layers.derived import Derived
+from hgqify.layers.derived import Derived, width_record
 from hgqify.quantizers import EXPONENT_LIMIT, Place, QType, Quantizer, QuantizerConfig, pow2, resolve
 
 MAX_TABLE_BITS = 12
@@ -76,7 +76,7 @@ class QActivation(QLayer):
                 remedy="leave iq_conf out or give a config",
             )
         if table and not isinstance(iq_conf, bool):
-            iq_conf = _table_input(iq_conf, max_table_bits, name)
+            iq_conf = table_input(iq_conf, max_table_bits, name).replace(heterogeneous_axis=())
         super().__init__(iq_conf=iq_conf, oq_conf=None if table else oq_conf, **kwargs)
         self.activation = resolved
         self.max_table_bits = int(max_table_bits)
@@ -186,21 +186,7 @@ class QActivation(QLayer):
 
     def _source(self) -> Any:
         """All widths the table depends on, as one float32 vector."""
-        widths = [
-            ops.reshape(ops.round(ops.convert_to_tensor(width)), (-1,))
-            for quantizer in (self._table_iq, self._table_oq)
-            for width in (
-                quantizer.k,
-                quantizer.b,
-                quantizer.i,
-                quantizer.f,
-                quantizer.m,
-                quantizer.e,
-                quantizer.e0,
-            )
-            if width is not None
-        ]
-        return ops.concatenate(widths)
+        return ops.concatenate(width_record(self._table_iq, self._table_oq))
 
     def refresh_table(self) -> None:
         """Compute the table from the widths as they are and store it.
@@ -263,8 +249,8 @@ class QActivation(QLayer):
         return {**super().get_config(), "max_table_bits": self.max_table_bits}
 
 
-def _table_input(conf: Conf, max_table_bits: int, where: str) -> QuantizerConfig:
-    """One width for the whole tensor, so narrow that k + i + f fits the table.
+def table_input(conf: Conf, max_table_bits: int, where: str) -> QuantizerConfig:
+    """A quantizer so narrow that k + i + f fits a table; fixed point where the default is a minifloat.
 
     Raises:
         RuleError: a minifloat was asked for.
@@ -282,4 +268,4 @@ def _table_input(conf: Conf, max_table_bits: int, where: str) -> QuantizerConfig
     # A tracked k may turn to 1 later.
     sign = config.k0 or not config.overflow_mode.saturates
     limit = min(config.max_bits, max_table_bits - int(sign))
-    return config.replace(heterogeneous_axis=(), max_bits=limit)
+    return config.replace(max_bits=limit)

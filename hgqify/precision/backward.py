@@ -33,6 +33,7 @@ _RULES: dict[type[ops.Op], Rule] = {
     ops.Clip: elementwise.clip,
     ops.LeakyRelu: elementwise.sees_all,
     ops.Table: elementwise.sees_all,
+    ops.EdgeTables: elementwise.sees_all,
     ops.MaxPool: structure.max_pool,
     ops.Reshape: structure.reshape,
     ops.Transpose: structure.transpose,

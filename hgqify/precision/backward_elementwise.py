@@ -82,6 +82,8 @@ def clip(op: ops.Clip, infos: Infos, index: int, out: Request) -> Request:
     return request(infos[0].shape, np.where(out.unseen, NOTHING, WHOLE), out.frac_bits)
 
 
-def sees_all(op: ops.LeakyRelu | ops.Table, infos: Infos, index: int, out: Request) -> Request:
+def sees_all(
+    op: ops.LeakyRelu | ops.Table | ops.EdgeTables, infos: Infos, index: int, out: Request
+) -> Request:
     """The sign, or the whole index, of whatever is used at all."""
     return whole_where(~out.unseen)

@@ -5,16 +5,20 @@
 The bits of a tensor element are i + f of the quantizer that gives it (sign excluded; of a minifloat all
 k + e + m that it is stored in), or, where something else gives it, those its exact bounds need; the bits of a
 constant are its span, which of a minifloat is at most m + 1: its exponent is a matter of wiring. Products
-with padded zeros do not exist; additions, comparisons, tables and shifts count nothing.
+with padded zeros do not exist; additions, comparisons, tables and shifts count nothing; but a layer
+made of tables only counts these (`hgqify.layers.ebops.table_ebops`).
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
 from hgqify.errors import PrecisionError
 from hgqify.fixed import minimal_bits, span
 from hgqify.fixed import operand_bits as fixed_operand_bits
+from hgqify.layers.ebops import table_ebops
 from hgqify.precision import ops
 from hgqify.precision.forward_linear import product_of
 from hgqify.precision.info import live
@@ -40,7 +44,7 @@ def count_by_node(program: Program) -> dict[str, int]:
     Raises:
         PrecisionError: the program is not annotated.
     """
-    kinds = (ops.Dense, ops.Conv, ops.ScaleShift, ops.Multiply, ops.Matmul)
+    kinds = (ops.Dense, ops.Conv, ops.ScaleShift, ops.Multiply, ops.Matmul, ops.EdgeTables)
     return {node.name: _count(program, node) for node in program.nodes if isinstance(node.op, kinds)}
 
 
@@ -75,6 +79,8 @@ def operand_bits(program: Program, name: str) -> np.ndarray:
 
 def _count(program: Program, node: Node) -> int:
     op, bits = node.op, operand_bits(program, node.inputs[0])
+    if isinstance(op, ops.EdgeTables):
+        return table_ebops(op.address_bits, op.output_bits, math.prod(node.shape[:-2]))
     if isinstance(op, ops.Multiply):
         other = operand_bits(program, node.inputs[1])
         return int(np.sum(np.broadcast_to(bits * other, node.shape)))

@@ -36,6 +36,7 @@ _RULES: dict[type[ops.Op], Rule] = {
     ops.Clip: elementwise.clip,
     ops.LeakyRelu: elementwise.leaky_relu,
     ops.Table: elementwise.table,
+    ops.EdgeTables: elementwise.edge_tables,
     ops.MaxPool: structure.max_pool,
     ops.Reshape: structure.reshape,
     ops.Transpose: structure.transpose,

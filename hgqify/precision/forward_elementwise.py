@@ -17,7 +17,7 @@ from hgqify.precision.info import (
     make_info,
     shift_up,
 )
-from hgqify.precision.kernels import rescale
+from hgqify.precision.kernels import rescale, rescale_each
 from hgqify.precision.program import TensorInfo
 
 Infos = tuple[TensorInfo, ...]
@@ -198,6 +198,38 @@ def table(op: ops.Table, inputs: Infos, shape: Shape, where: str | None) -> Tens
     for n, (start, end, zeros) in enumerate(kinds.T):
         # Codes are multiples of 2**zeros, and the bounds lie on that grid.
         reached = slice(start - op.first, end - op.first + 1, 1 << int(zeros))
+        images[:, n] = entries[reached].min(), entries[reached].max(), steps[reached].max()
+    low, high, step = images[:, index.ravel()].reshape(3, *shape)
+    return make_info(shape, op.entries.frac, low, high, step, where=where)
+
+
+def edge_tables(op: ops.EdgeTables, inputs: Infos, shape: Shape, where: str | None) -> TensorInfo:
+    """As `table`, each element by the table of its edge.
+
+    Raises:
+        PrecisionError: codes finer than an edge's ``in_frac`` or outside of its table.
+    """
+    (x,) = inputs
+    *edges, size = op.entries.codes.shape
+    count = int(np.prod(edges))
+    entries = np.asarray(op.entries.codes, np.int64).reshape(count, size)
+    low, high = (rescale_each(end, x.frac, op.in_frac) - op.first for end in (x.low, x.high))
+    if x.low.size and (np.any(live_step(x) > op.in_frac) or low.min() < 0 or high.max() >= size):
+        raise PrecisionError(
+            "values reach a lookup table that it has no entry for",
+            where=where,
+            received=f"entries {low.min()} to {high.max()} of {size}",
+            remedy="give the tables the input quantizer that stands before them",
+        )
+    stride = np.minimum(np.where(live(x), np.maximum(op.in_frac - x.step, 0), 0), 62)
+    edge = np.broadcast_to(np.arange(count).reshape(edges), shape)
+    kinds, index = np.unique(
+        np.stack([part.ravel() for part in (edge, low, high, stride)]), axis=1, return_inverse=True
+    )
+    steps = constant_step(op.entries).reshape(count, size)
+    images = np.empty((3, kinds.shape[1]), dtype=np.int64)
+    for n, (own, start, end, zeros) in enumerate(kinds.T):
+        reached = (own, slice(start, end + 1, 1 << int(zeros)))
         images[:, n] = entries[reached].min(), entries[reached].max(), steps[reached].max()
     low, high, step = images[:, index.ravel()].reshape(3, *shape)
     return make_info(shape, op.entries.frac, low, high, step, where=where)

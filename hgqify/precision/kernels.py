@@ -24,6 +24,12 @@ def rescale(codes: np.ndarray, frac: int, to: int) -> np.ndarray:
     return codes >> min(frac - to, 63)
 
 
+def rescale_each(codes: np.ndarray, frac: int, to: np.ndarray) -> np.ndarray:
+    """As `rescale`, to LSBs that differ between elements; ``to`` broadcasts."""
+    drop = frac - np.asarray(to, np.int64)
+    return (codes >> np.clip(drop, 0, 63)) << np.clip(-drop, 0, 63)
+
+
 def peak(codes: np.ndarray) -> int:
     """Largest absolute value, 0 for an empty array."""
     return int(np.max(np.abs(codes))) if codes.size else 0

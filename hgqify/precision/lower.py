@@ -10,6 +10,7 @@ from hgqify.graph.model import INPUT, SELECT
 from hgqify.graph.model import Node as GraphNode
 from hgqify.layers import KeptFloat
 from hgqify.precision import (
+    lower_edge_tables,
     lower_einsum,
     lower_einsum_dense,
     lower_embedding,
@@ -30,6 +31,7 @@ def default_registry() -> Registry:
     """A new registry with all layers hgqify knows; extend it and pass it to `lower`."""
     registry = Registry()
     for module in (
+        lower_edge_tables,
         lower_einsum,
         lower_einsum_dense,
         lower_embedding,

@@ -154,6 +154,10 @@ class LayerLowering:
         """Shape of a node's output, without the batch axis."""
         return self._lowering.shape(name)
 
+    def is_real(self, name: str) -> bool:
+        """Whether a node holds real numbers, not codes."""
+        return self._lowering.is_real(name)
+
     def add(self, op: Op, *inputs: str, shape: tuple[int, ...], role: str = "") -> str:
         """Appends a node; ``role`` tells a layer's nodes apart, the main one has none."""
         name = f"{self._name}_{role}" if role else self._name

@@ -158,6 +158,24 @@ class Table(Op):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class EdgeTables(Op):
+    """A table for each edge: ``y[..., j, o] = entries[j, o, code(x[..., j, o]) - first[j, o]]``.
+
+    ``entries`` is (n_in, n_out, size); the others are int arrays (n_in, n_out): fractional bits of an edge's
+    input, which is a multiple of that LSB; the code that its first entry belongs to, 0 or -2**(width - 1);
+    the width of that code with its sign: 2**width entries are read, and what follows them never. Last come
+    address and output bits as EBOPs count them.
+    """
+
+    in_frac: np.ndarray
+    first: np.ndarray
+    width: np.ndarray
+    entries: Constant
+    address_bits: np.ndarray
+    output_bits: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class MaxPool(Op):
     """Maximum over windows; padded places never win."""
 

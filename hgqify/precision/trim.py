@@ -14,7 +14,7 @@ from hgqify.precision import ops
 from hgqify.precision.backward import requests
 from hgqify.precision.backward_linear import tap_slices
 from hgqify.precision.info import live
-from hgqify.precision.kernels import pad_space, rescale
+from hgqify.precision.kernels import pad_space, rescale, rescale_each
 from hgqify.precision.ops import Constant
 from hgqify.precision.program import Node, Program, TensorInfo
 
@@ -56,6 +56,8 @@ def _trimmed(node: Node, infos: list[TensorInfo], seen: np.ndarray) -> Node:
         op = replace(op, scale=_only(op.scale, scale), shift=shift)
     elif isinstance(op, ops.Table):
         op = replace(op, entries=_only(op.entries, _reached(op, infos[0], seen)))
+    elif isinstance(op, ops.EdgeTables):
+        op = replace(op, entries=_only(op.entries, _reached_each(op, infos[0], seen)))
     return node if op is node.op else replace(node, op=op)
 
 
@@ -110,3 +112,13 @@ def _reached(op: ops.Table, x: TensorInfo, seen: np.ndarray) -> np.ndarray:
     edges = np.bincount(low, minlength=size + 1)[: size + 1].astype(np.int64)
     edges -= np.bincount(high + 1, minlength=size + 1)[: size + 1]
     return np.cumsum(edges)[:size] > 0
+
+
+def _reached_each(op: ops.EdgeTables, x: TensorInfo, seen: np.ndarray) -> np.ndarray:
+    """Entries between the lowest and the highest one that any seen place of an edge reads."""
+    *edges, size = op.entries.codes.shape
+    low, high = (rescale_each(end, x.frac, op.in_frac) - op.first for end in (x.low, x.high))
+    low, high = np.where(seen, low, size), np.where(seen, high, -1)
+    least, most = low.reshape(-1, *edges).min(axis=0), high.reshape(-1, *edges).max(axis=0)
+    place = np.arange(size)
+    return (place >= least[..., None]) & (place <= most[..., None])

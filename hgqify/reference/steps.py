@@ -6,6 +6,7 @@ the function is made. Results are on the ``frac`` of the node's info.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ from hgqify.precision.kernels import (
     pad_space,
     peak,
     rescale,
+    rescale_each,
     weight_sum,
     windows,
 )
@@ -164,6 +166,15 @@ def _table(op: ops.Table, inputs: Infos, info: TensorInfo) -> Step:
     return lambda x: rescale(entries[rescale(x, source.frac, op.in_frac) - op.first], frac, info.frac)
 
 
+def _edge_tables(op: ops.EdgeTables, inputs: Infos, info: TensorInfo) -> Step:
+    (source,) = inputs
+    *edges, size = op.entries.codes.shape
+    frac = max(op.entries.frac, info.frac)
+    entries = rescale(np.asarray(op.entries.codes, np.int64), op.entries.frac, frac).ravel()
+    starts = np.arange(math.prod(edges)).reshape(edges) * size - op.first
+    return lambda x: rescale(entries[rescale_each(x, source.frac, op.in_frac) + starts], frac, info.frac)
+
+
 def _pool(reduce: Callable[..., np.ndarray], fill: int) -> Callable[[Any, Infos, TensorInfo], Step]:
     def make(op: ops.MaxPool | ops.SumPool, inputs: Infos, info: TensorInfo) -> Step:
         (source,) = inputs
@@ -220,6 +231,7 @@ _MAKERS: dict[type[ops.Op], Callable[[Any, Infos, TensorInfo], Step]] = {
     ops.Clip: _clip,
     ops.LeakyRelu: _leaky_relu,
     ops.Table: _table,
+    ops.EdgeTables: _edge_tables,
     ops.MaxPool: _pool(np.max, NEVER),
     ops.SumPool: _pool(np.sum, 0),
     ops.Reshape: _moved(lambda op, x, info: x.reshape(x.shape[0], *info.shape)),

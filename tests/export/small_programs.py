@@ -17,6 +17,7 @@ from hgqify.precision.ops import (
     Clip,
     Concatenate,
     Crop,
+    EdgeTables,
     Input,
     LeakyRelu,
     Matmul,
@@ -183,6 +184,18 @@ SMALL: dict[str, Callable[[], Program]] = {
     "leaky relu": lambda: one(lambda b: LeakyRelu(slope=scalar(1, 3)), (4,), (4,)),
     "table": lambda: one(
         lambda b: Table(in_frac=4, first=-64, entries=b.constant((128,), 7, 100)), (4,), (4,)
+    ),
+    "a table per edge": lambda: one(
+        lambda b: EdgeTables(
+            in_frac=np.full(ROW, 4),
+            first=np.full(ROW, -64),
+            width=np.full(ROW, 7),
+            entries=b.constant((*ROW, 128), 7, 100),
+            address_bits=np.full(ROW, 7),
+            output_bits=np.full(ROW, 8),
+        ),
+        ROW,
+        ROW,
     ),
     "add": lambda: two(Add(), (4,)),
     "subtract": lambda: two(Subtract(), (4,)),

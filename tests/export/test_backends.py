@@ -22,8 +22,8 @@ from hgqify.precision.program import Program
 
 needs_compiler = pytest.mark.skipif(compiler() is None, reason="C simulation needs g++")
 
-STREAMS_LACK = {"maximum, overlapping", "format per element", "matrix product"}
-AC_LACKS = {"format per element", "one bit", "crop", "crop a volume", "matrix product"}
+STREAMS_LACK = {"maximum, overlapping", "format per element", "matrix product", "a table per edge"}
+AC_LACKS = {"format per element", "one bit", "crop", "crop a volume", "matrix product", "a table per edge"}
 # What each backend refuses; all else it must compute exactly.
 REFUSED = {
     ("Vitis", "io_parallel"): set(),

@@ -58,6 +58,9 @@ def _layer(step: Step, name: str) -> keras.layers.Layer:
     options["iq_conf"] = False if not configs else configs if merge else configs[0]
     if step.oq is not None:
         options["oq_conf"] = _config(step.oq, constant=step.layer.endswith("Activation") and not _exact(step))
+    if step.layer == "QDenseT":
+        options["toq_conf"] = _entries(step.kq)
+        return q.QDenseT(name=name, **options)
     for role in ("kq", "bq"):
         form = getattr(step, role)
         if form is not None:
@@ -67,6 +70,14 @@ def _layer(step: Step, name: str) -> keras.layers.Layer:
     if step.layer == "QEmbedding":
         options["embeddings_initializer"] = "zeros"
     return getattr(q, step.layer)(name=name, **options)
+
+
+def _entries(form: Format | None) -> dict[str, Any]:
+    """The entries of tables, one format for all of an edge's."""
+    if form is None:
+        raise ValueError("tables need a format")
+    axes = {"tensor": (), "channel": (2,), "element": (1, 2)}[form.grain]
+    return _config(form, constant=True) | {"homogeneous_axis": None, "heterogeneous_axis": axes}
 
 
 def _exact(step: Step) -> bool:
@@ -100,6 +111,11 @@ def _set(layer: Any, step: Step, rng: np.random.Generator) -> None:
         layer.scale.assign(rng.uniform(-2, 2, 1))
         layer.shift.assign(rng.uniform(-1, 1, 1))
     if step.kq is None:
+        return
+    if step.layer == "QDenseT":
+        _set_widths(layer.toq, step.kq, rng)
+        for weight in layer.network.trainable_variables:
+            weight.assign(_values(rng, weight.shape, Format(i=0), step.weights))
         return
     _set_widths(layer.kq, step.kq, rng)
     if step.bq is not None:

@@ -56,7 +56,8 @@ class Step(_Short):
         inputs: numbers of the tensors it takes: the network's inputs come first, then one per step.
         options: arguments of the class.
         iq: formats of the input quantizers; none for a layer that has none, or has them off.
-        oq, kq, bq: formats of output, kernel and bias (of a batch normalization: scale and shift).
+        oq, kq, bq: formats of output, kernel and bias (of a batch normalization: scale and shift; of a layer
+            of tables, kq is that of their entries).
         weights: 'random', 'zero', 'constant' or 'sparse'.
         again: step whose layer is called once more; all else but the inputs is that step's.
     """

@@ -383,6 +383,31 @@ def embedding(d: Drawing) -> None:
     d.add(step, (*shape, options["output_dim"]), *format_range(oq))
 
 
+def edge_tables(d: Drawing) -> None:
+    """A dense layer of tables, behind others or straight on a model input."""
+    if rarely(d.draw, 8):
+        source = d.draw(st.sampled_from([n for n, real in enumerate(d.real) if real]))
+    else:
+        source = d.pick(lambda t: t.size <= LARGE)
+    draw, shape = d.draw, d.tensors[source].shape
+    options: dict[str, Any] = {
+        "n_out": draw(st.integers(1, 3)),
+        "n_hl": draw(st.sampled_from([1, 0, 2])),
+        "d_hl": 2,
+        "subnn_activation": draw(st.sampled_from(["tanh", "relu"])),
+        "use_bias": draw(st.booleans()),
+        "max_table_bits": 6,
+    }
+    if rarely(draw, 3):
+        options["activation"] = draw(st.sampled_from(["relu", "hard_tanh"]))
+    iq, entries = d.data(), draw(constant_formats())
+    oq = d.data() if rarely(draw, 4) else None
+    weights = draw(st.sampled_from(["random", "random", "sparse", "zero"]))
+    step = Step("QDenseT", (source,), options, iq=(iq,), kq=entries, oq=oq, weights=weights)
+    top, frac = format_range(entries)
+    d.add(step, (*shape[:-1], options["n_out"]), top + math.ceil(math.log2(shape[-1])), frac)
+
+
 def on_input(d: Drawing) -> None:
     """A quantized layer straight on a model input."""
     source = d.draw(st.sampled_from([n for n, real in enumerate(d.real) if real]))

@@ -15,6 +15,7 @@ from families import (
     conv,
     dense,
     depthwise,
+    edge_tables,
     embedding,
     merge,
     on_input,
@@ -38,7 +39,7 @@ FAMILIES = [
     (dense, 3), (quantize, 1), (conv, 3), (merge, 4), (activation, 3), (pooling, 3), (structure, 3),
     (depthwise, 2), (separable, 1), (batchnorm, 1), (concatenate, 2), (again, 1), (on_input, 1),
     (reduction, 3),
-    (product, 2), (embedding, 1), (scaled_rows, 1), (einsum_dense, 1), (batchnorm_dense, 1),
+    (product, 2), (embedding, 1), (edge_tables, 1), (scaled_rows, 1), (einsum_dense, 1), (batchnorm_dense, 1),
 ]  # fmt: skip
 SPATIAL = (conv, depthwise, separable, pooling)
 

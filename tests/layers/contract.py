@@ -30,6 +30,7 @@ class Case:
         oracle: (layer, quantized inputs as float64) -> the output before oq as float64, computed without
             the layer's own code.
         ebops: (layer, input bits, spans of its weights by name) -> EBOPs, by brute force; None where 0.
+        meets: what an input looks like where it is quantized: as it is, or copied to every edge.
         trains: whether the case is trained, and a step then moves a weight. Off for layers without weights
             and for further options of a class trained elsewhere, since compiling gradients is slow.
     """
@@ -39,6 +40,7 @@ class Case:
     shapes: Sequence[tuple[int, ...]]
     oracle: Callable[..., np.ndarray]
     ebops: Callable[..., int] | None = None
+    meets: Callable[[np.ndarray], np.ndarray] = lambda x: x
     trains: bool = True
 
 
@@ -207,7 +209,7 @@ def check_grid(layer: QLayer) -> None:
 
 def check_oracle(case: Case, layer: QLayer, xs: Sequence[np.ndarray], y: np.ndarray) -> None:
     """The layer equals exact arithmetic in float64."""
-    inputs = [quantized(q, x) for q, x in zip(layer.iqs, xs, strict=True)] if layer.iqs else xs
+    inputs = [quantized(q, case.meets(x)) for q, x in zip(layer.iqs, xs, strict=True)] if layer.iqs else xs
     expected = case.oracle(layer, *(np.asarray(x, np.float64) for x in inputs))
     if layer.oq is not None and not getattr(layer, "uses_table", False):
         expected = quantized(layer.oq, expected)
@@ -227,7 +229,7 @@ def check_ebops(case: Case, layer: QLayer) -> None:
         counted = state.i + state.f
         if state.digits is not None:  # stored in k + e + m bits, with i + f = m + 2^e - 1
             counted = state.k + np.log2(state.i + state.f - state.digits + 2).astype(int) + state.digits - 1
-        bits.append(np.broadcast_to(np.maximum(counted, 0), shape))
+        bits.append(np.broadcast_to(np.maximum(counted, 0), case.meets(np.empty(shape)).shape))
     spans = {name: brute_span(w) for name, w in layer.quantized_weights().items()}
     expected = case.ebops(layer, *bits, **spans)
     assert layer.ebops() == expected > 0

@@ -11,6 +11,7 @@ from contract import Case, quantized
 from layer_oracles import mean_by_reciprocal, pool
 from linear_cases import KIF, LINEAR, NORMALIZATION, OUT, PER_CHANNEL, SHARED, channels_first, relu
 from reduction_cases import REDUCTIONS
+from table_cases import TABLES
 
 from hgqify import layers as L
 from hgqify.layers import reciprocal
@@ -364,7 +365,7 @@ POOLING = [
 
 FAMILIES = {
     "linear": [*LINEAR, *NORMALIZATION],
-    "activations": ACTIVATIONS,
+    "activations": [*ACTIVATIONS, *TABLES],
     "merges": MERGES,
     "pooling": POOLING,
     "reductions": REDUCTIONS,

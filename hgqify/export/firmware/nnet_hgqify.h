@@ -66,6 +66,24 @@ void matmul(a_T a[CONFIG_T::groups * CONFIG_T::rows * CONFIG_T::summed],
     }
 }
 
+#ifndef HGQIFY_AC_TYPES
+// A table for every edge: res[n] = the entry of table n mod tables at (raw bits of data[n] >> its shift) & its mask.
+template <class data_T, class res_T, typename CONFIG_T, class table_T>
+void edge_tables(data_T data[CONFIG_T::n_in], res_T res[CONFIG_T::n_in],
+                 const table_T table[CONFIG_T::tables * CONFIG_T::size]) {
+    HGQIFY_PIPELINE
+    HGQIFY_EACH_TABLE
+    for (unsigned ii = 0; ii < CONFIG_T::n_in; ii++) {
+        HGQIFY_UNROLL
+        const unsigned edge = ii % CONFIG_T::tables;
+        ap_uint<data_T::width> raw = data[ii].range(data_T::width - 1, 0);
+        const ap_uint<data_T::width> code = raw >> CONFIG_T::shifts[edge];
+        const unsigned address = code.to_uint() & CONFIG_T::masks[edge];
+        res[ii] = res_T(table[edge * CONFIG_T::size + address]);
+    }
+}
+#endif
+
 // The same N elements in order, in packs of another size. hls4ml's repack_stream does it only where one size is
 // a multiple of the other.
 template <class data_T, class res_T, int N, class data_S, class res_S> void regroup_stream(data_S &data, res_S &res) {
