@@ -17,6 +17,7 @@ from hgqify.finetune.budget import TrainingBudget
 from hgqify.finetune.callbacks import Collapse
 from hgqify.finetune.checkpoint import TrainingState
 from hgqify.finetune.devices import Placement, place
+from hgqify.finetune.interrupt import between_steps
 from hgqify.finetune.judge import Judge, Look
 from hgqify.finetune.loop import Loop
 from hgqify.finetune.report import FinetuneReport
@@ -149,8 +150,9 @@ class Training:
                 self._store(stage)
             values = {"loss": loss, "held out": self._looks[-1].loss, "EBOPs": float(self._ebops)}
             self.progress(Event(stage="finetune", done=step, total=self.settings.steps, values=values))
+            interrupt()
 
-        with contextlib.suppress(StageEnd), stage.prepared() as trainer:
+        with contextlib.suppress(StageEnd), between_steps() as interrupt, stage.prepared() as trainer:
             if state is not None:
                 stage.resume(state.record["stage state"], state.arrays)
                 first = self._step

@@ -287,8 +287,14 @@ def interrupted(inputs: Path, cache: Path, where: Path, stage: str) -> tuple[int
         if line.startswith(stage):
             process.send_signal(signal.SIGINT)
             break
-    stdout, rest = process.communicate()
-    return process.returncode, stdout, [*told, *rest.splitlines()]
+    while True:
+        try:
+            stdout, rest = process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            # Outside of training Python loses one that comes in a callback of the garbage collector.
+            process.send_signal(signal.SIGINT)
+            continue
+        return process.returncode, stdout, [*told, *rest.splitlines()]
 
 
 def test_ctrl_c_leaves_nothing(inputs: Path, cache: Path, tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """Fine-tuning: better or unchanged, reproducible, interruptible, without traces in the user's model."""
 
+import contextlib
+import signal
+
 import keras
 import numpy as np
 import pytest
@@ -8,7 +11,7 @@ from hgqify.calibrate import calibrate, excess_bits, settle
 from hgqify.convert import ConvertSettings, convert
 from hgqify.data import open_source
 from hgqify.errors import DataError
-from hgqify.finetune import FinetuneSettings, finetune
+from hgqify.finetune import FinetuneSettings, OwnTraining, finetune
 from hgqify.finetune.freeze import frozen_widths
 from hgqify.graph import read
 from hgqify.layers import QBatchNormalization, QLinear, quantized_layers, total_ebops
@@ -117,6 +120,23 @@ def test_interrupting_keeps_the_best_so_far(make):
     assert report.best_step in (10, 20)
     assert dict(report.losses)[report.best_step] == report.loss < report.start_loss
     assert conversion.model.predict_on_batch(X[:3]).shape == (3, 3)
+
+
+def test_a_signal_waits_for_the_end_of_the_step(make):
+    """Where it is sent no exception gets out, as from a callback of the garbage collector."""
+    stopped = []
+
+    class Swallowing(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            if batch == 3 and not stopped:
+                stopped.append(batch)
+                with contextlib.suppress(KeyboardInterrupt):
+                    signal.raise_signal(signal.SIGINT)
+
+    report = _run(make(), own=OwnTraining(callbacks=[Swallowing()]))
+    assert report.interrupted
+    assert report.steps == 4
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_labels_take_part(make):

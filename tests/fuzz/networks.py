@@ -37,7 +37,7 @@ VOLUMES = [(2, 3, 2, 2), (3, 1, 2, 1)]
 
 FAMILIES = [
     (dense, 3), (quantize, 1), (conv, 3), (merge, 4), (activation, 3), (pooling, 3), (structure, 3),
-    (depthwise, 2), (separable, 1), (batchnorm, 1), (concatenate, 2), (again, 1), (on_input, 1),
+    (depthwise, 2), (separable, 1), (batchnorm, 1), (concatenate, 2), (again, 2), (on_input, 1),
     (reduction, 3),
     (product, 2), (embedding, 1), (edge_tables, 1), (scaled_rows, 1), (einsum_dense, 1), (batchnorm_dense, 1),
 ]  # fmt: skip

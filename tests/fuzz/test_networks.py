@@ -31,7 +31,8 @@ PLAIN |= {
 
 @pytest.fixture(scope="module")
 def many():
-    return drawn(networks(), 200, 0)
+    """From several seeds: what follows one of them repeats itself."""
+    return [network for number in range(12) for network in drawn(networks(), 50, number)]
 
 
 def quantized_classes() -> set[str]:
@@ -43,7 +44,7 @@ def quantized_classes() -> set[str]:
 
 def test_every_layer_is_drawn():
     missing = quantized_classes() | PLAIN
-    for number in range(20):
+    for number in range(60):
         missing -= {step.layer for network in drawn(networks(), 100, number) for step in network.steps}
         if not missing:
             break
