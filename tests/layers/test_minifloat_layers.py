@@ -42,7 +42,7 @@ def test_a_layer_with_minifloats_is_exact(case: Case) -> None:
     scatter_widths(layer, rng)
     layer.refresh()
     quantizers = [q for q in (*layer.iqs, layer.kq, layer.bq, layer.oq) if q is not None]
-    table = getattr(layer, "uses_table", False)
+    table = getattr(layer, "uses_table", False) or isinstance(layer, layers.QDenseT)
     assert any(q.is_minifloat for q in quantizers) or table
     y = numpy(layer(*xs) if len(xs) == 1 else layer(xs))
     check_config(layer)
