@@ -51,29 +51,29 @@ def find_borrowed(
         layers: by node, the layer that it is a call of.
         model: that was read.
     """
-    users: dict[int, dict[str, tuple[str, str]]] = {}
+    users: dict[int, dict[str, str]] = {}  # of a variable: what it is to each path
     constants: list[tuple[Node, np.ndarray]] = []
     for node in nodes:
         path = node.origin[0]
         if node.name in layers:
             for key, variable in weight_variables(layers[node.name]).items():
-                users.setdefault(id(variable), {}).setdefault(path, (path, key))
+                users.setdefault(id(variable), {}).setdefault(path, key)
         elif node.call is not None:
             constants += [(node, array) for array in _arrays(node)]
     if constants:
         for variable in model.variables:
             if not keras.backend.is_float_dtype(variable.dtype):
                 continue
+            values = np.asarray(keras.ops.convert_to_numpy(variable), np.float32)
             for node, array in constants:
-                if _is_part(array, variable):
-                    path = node.origin[0]
-                    users.setdefault(id(variable), {}).setdefault(path, (path, "weight"))
+                if _is_part(array, values):
+                    users.setdefault(id(variable), {}).setdefault(node.origin[0], "weight")
     found = {}
     for shared in users.values():
-        for path, (layer, weight) in shared.items():
+        for path, weight in shared.items():
             others = tuple(other for other in shared if other != path)
             if others:
-                found[path, weight] = Borrowed(layer=layer, weight=weight, others=others)
+                found[path, weight] = Borrowed(layer=path, weight=weight, others=others)
     order = {node.origin[0]: number for number, node in reversed(list(enumerate(nodes)))}
     return tuple(sorted(found.values(), key=lambda one: order[one.layer]))
 
@@ -87,11 +87,10 @@ def _arrays(node: Node) -> list[np.ndarray]:
     return [a for a in floats if len(np.unique(a[a != 0])) >= _FEW]
 
 
-def _is_part(array: np.ndarray, variable: keras.Variable) -> bool:
-    """Whether all values of an array are values of a variable."""
-    if array.size > np.prod(variable.shape):
+def _is_part(array: np.ndarray, values: np.ndarray) -> bool:
+    """Whether all values of an array are among those of a variable."""
+    if array.size > values.size:
         return False
-    values = np.asarray(keras.ops.convert_to_numpy(variable), np.float32)
     # Most are told apart by a few values; `isin` sorts all of a variable.
     few = array.ravel()[:_FEW]
     return all((values == value).any() for value in few) and bool(np.isin(array, values).all())
