@@ -10,8 +10,10 @@ import keras
 
 from hgqify import graph, pareto
 from hgqify.allocating import allocate
+from hgqify.beginning import AUTO, calibrated, open_model
 from hgqify.budget import Budget, refuse_training
 from hgqify.calibrated import timed
+from hgqify.concluding import finished
 from hgqify.convert import (
     Conversion,
     ConversionReport,
@@ -25,7 +27,6 @@ from hgqify.keywords import split_settings
 from hgqify.precision import lower
 from hgqify.progress import Progress, TextProgress
 from hgqify.result import Result, aliases
-from hgqify.stages import AUTO, calibrated, finished, open_model
 from hgqify.training import training_budget
 
 

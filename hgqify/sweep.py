@@ -9,7 +9,9 @@ from typing import Any
 import keras
 
 from hgqify import pareto
+from hgqify.beginning import calibrated
 from hgqify.budget import refuse_training
+from hgqify.concluding import finished
 from hgqify.errors import RuleError
 from hgqify.export import refuse_unprintable
 from hgqify.opening import open_for
@@ -17,7 +19,6 @@ from hgqify.pareto import Sweep
 from hgqify.precision import lower
 from hgqify.progress import Progress, TextProgress
 from hgqify.result import aliases
-from hgqify.stages import calibrated, finished
 
 
 def sweep(

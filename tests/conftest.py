@@ -28,6 +28,13 @@ def _resident() -> int:
     return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else 0
 
 
+def pytest_runtest_setup():
+    """Initial weights, dropout and shuffling are the same in every run: a test fails always or never."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+
+
 def pytest_runtest_teardown():
     """JAX keeps every program that it ever compiled: after thousands of tests, gigabytes in each process."""
     if os.environ["KERAS_BACKEND"] != "jax" or _resident() < max(_HELD, _LEFT[0] + 2**30):

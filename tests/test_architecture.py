@@ -79,13 +79,14 @@ ALLOWED: dict[str, set[str]] = {
 # The API binds the stages together, and the package's init is its index.
 UNBOUND = {
     "api",
+    "beginning",
     "checking",
     "comparing",
+    "concluding",
     "exporting",
     "importing",
     "reporting",
     "result",
-    "stages",
     "statements",
     "sweep",
     "training",

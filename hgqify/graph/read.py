@@ -18,13 +18,13 @@ from hgqify.graph import keras_internals, trace
 from hgqify.graph.borrowed import find_borrowed
 from hgqify.graph.describe import (
     config_of,
-    first_line,
     kind_of,
     output_shape,
     output_specs,
     refuse_not_finite,
     weights_of,
 )
+from hgqify.graph.functional import flatten, run_functional
 from hgqify.graph.interface import input_tensors
 from hgqify.graph.model import INPUT, SELECT, Call, Graph, Node, Ref
 
@@ -139,7 +139,7 @@ class _Reader:
         Raises:
             NotTraceableError: it cannot be told.
         """
-        tensors = [value for value in _flatten((args, kwargs)) if isinstance(value, _Tensor)]
+        tensors = [value for value in flatten((args, kwargs)) if isinstance(value, _Tensor)]
         specs = _map(lambda value: value.spec if isinstance(value, _Tensor) else value, (args, kwargs))
         found = trace.record(layer, *specs, verified=self._depth == 0)
         values = {id(given): tensor for given, tensor in zip(found.inputs, tensors, strict=True)}
@@ -156,7 +156,7 @@ class _Reader:
                 label = operation.name
                 if not isinstance(operation, keras.layers.Layer):
                     label = re.sub(r"_\d+$", "", label)  # Keras numbers them over the whole process
-                result = _flatten(self._apply(operation, given, named, prefix, label))
+                result = flatten(self._apply(operation, given, named, prefix, label))
                 values.update((id(made), tensor) for made, tensor in zip(call.outputs, result, strict=True))
         finally:
             self._depth -= 1
@@ -178,41 +178,10 @@ class _Reader:
         return current
 
     def _read_functional(self, model: keras.Model, inputs: Any, prefix: str) -> Any:
-        config = _topology(model, prefix)
-        operations = keras_internals.operations_by_name(model)
-        values: dict[tuple[str, int], list[Any]] = {}
-        histories = _histories(config["input_layers"])
-        for history, tensor in zip(histories, _match_inputs(model, inputs), strict=True):
-            values[history[0], history[1]] = [tensor]
+        def apply(operation: keras.Operation, args: tuple, kwargs: dict[str, Any]) -> Any:
+            return self._apply(operation, args, kwargs, prefix)
 
-        # A layer's later calls may depend on layers listed after it, so calls run as they become ready.
-        pending = [
-            (entry["name"], index, node)
-            for entry in config["layers"]
-            for index, node in enumerate(entry["inbound_nodes"])
-            if (entry["name"], index) not in values
-        ]
-        while pending:
-            waiting = []
-            for name, index, node in pending:
-                needed = _tensor_histories((node["args"], node["kwargs"]))
-                if any(history[:2] not in values for history in needed):
-                    waiting.append((name, index, node))
-                    continue
-                args, kwargs = _resolve((tuple(node["args"]), node["kwargs"]), values)
-                result = self._apply(operations[name], args, kwargs, prefix)
-                values[name, index] = _flatten(result)
-            if len(waiting) == len(pending):
-                raise UnsupportedLayerError(
-                    "the model's graph is inconsistent: some calls never receive their inputs",
-                    where=prefix.rstrip("/") or model.name,
-                    received=", ".join(name for name, _, _ in waiting),
-                    remedy="rebuild the model with keras.Model(inputs, outputs)",
-                )
-            pending = waiting
-        return keras_internals.map_histories(
-            config["output_layers"], lambda name, call, output: values[name, call][output]
-        )
+        return run_functional(model, inputs, apply, where=prefix.rstrip("/") or model.name)
 
     def _apply(
         self, operation: keras.Operation, args: tuple, kwargs: dict[str, Any], prefix: str, label: str = ""
@@ -260,7 +229,7 @@ class _Reader:
         template_args, template_kwargs = _map(placeholder, (args, kwargs))
         specs = _map(lambda value: value.spec if isinstance(value, _Tensor) else value, (args, kwargs))
         result = output_specs(operation, name, *specs)
-        flat = _flatten(result)
+        flat = flatten(result)
         shapes = [output_shape(name, operation, tensor) for tensor in flat]
         kind, source = kind_of(operation)
         weights = weights_of(operation)
@@ -314,73 +283,8 @@ def _mark_shared(nodes: list[Node], layers: dict[str, keras.layers.Layer]) -> li
     return [node.with_(shared=shared[node.name]) if node.name in shared else node for node in nodes]
 
 
-def _topology(model: keras.Model, prefix: str) -> dict[str, Any]:
-    try:
-        return keras_internals.topology(model)
-    except NotImplementedError as error:
-        # Keras raises this for a layer or operation whose constructor arguments it cannot write down.
-        raise UnsupportedLayerError(
-            "a layer of the model has no usable get_config()",
-            where=prefix.rstrip("/") or model.name,
-            received=first_line(error),
-            remedy="give the layer a get_config() that returns its constructor's arguments",
-        ) from error
-
-
-def _match_inputs(model: keras.Model, inputs: Any) -> list[_Tensor]:
-    structure = model.input
-    if isinstance(inputs, dict) and not isinstance(structure, dict):
-        return [inputs[tensor.name] for tensor in _flatten(structure)]
-    if isinstance(inputs, dict):
-        inputs = {key: inputs[key] for key in structure}
-    return _flatten(inputs)
-
-
-def _histories(structure: Any) -> list[tuple[str, int, int]]:
-    # Replaced by indices first: keras.tree would flatten the leaves themselves.
-    found: list[tuple[str, int, int]] = []
-
-    def number(name: str, call: int, output: int) -> int:
-        found.append((name, call, output))
-        return len(found) - 1
-
-    return [found[index] for index in _flatten(keras_internals.map_histories(structure, number))]
-
-
-def _flatten(structure: Any) -> list[Any]:
-    return keras.tree.flatten(structure) or []
-
-
 def _map(function: Callable[[Any], Any], structure: Any) -> Any:
     return keras.tree.map_structure(function, structure)
-
-
-def _is_tensor_config(value: Any) -> bool:
-    return isinstance(value, dict) and value.get("class_name") == "__keras_tensor__"
-
-
-def _tensor_histories(value: Any) -> list[tuple[str, int, int]]:
-    if _is_tensor_config(value):
-        return [tuple(value["config"]["keras_history"])]
-    if isinstance(value, dict):
-        return [history for item in value.values() for history in _tensor_histories(item)]
-    if isinstance(value, list | tuple):
-        return [history for item in value for history in _tensor_histories(item)]
-    return []
-
-
-def _resolve(value: Any, values: dict[tuple[str, int], list[Any]]) -> Any:
-    """Turn a config's arguments back into tensors, constants, slices and structures."""
-    if _is_tensor_config(value):
-        name, call, output = value["config"]["keras_history"]
-        return values[name, call][output]
-    if isinstance(value, dict) and "class_name" in value and "config" in value:
-        return keras.saving.deserialize_keras_object(value)
-    if isinstance(value, dict):
-        return {key: _resolve(item, values) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_resolve(item, values) for item in value)
-    return value
 
 
 def _is_in(value: Any, options: tuple[Any, ...]) -> bool:

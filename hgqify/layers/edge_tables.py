@@ -16,24 +16,17 @@ from hgqify.layers.base import Conf, QLayer
 from hgqify.layers.derived import Derived, width_record
 from hgqify.layers.ebops import table_ebops, table_ebops_in_graph
 from hgqify.layers.edge_networks import EdgeNetworks
-from hgqify.layers.qactivation import table_input
+from hgqify.layers.table_settings import edge_table_output, table_input
 from hgqify.quantizers import (
     EXPONENT_LIMIT,
-    Place,
-    QType,
     Quantizer,
-    QuantizerConfig,
     QuantizerState,
     pow2,
-    resolve,
     straight_through,
 )
 
 MAX_EDGE_BITS = 8
 """Default limit of the width k + i + f of an edge's input; a table has at most 2**8 entries."""
-
-_EDGES = (1, 2)
-"""Axes of the edges in (batch, n_in, n_out)."""
 
 
 @keras.saving.register_keras_serializable("hgqify")
@@ -112,7 +105,7 @@ class QDenseT(QLayer):
         self.subnn_activation = get_activation(subnn_activation, subnn_activation_params, where=name)
         self.use_bias = bool(use_bias)
         self.max_table_bits = int(max_table_bits)
-        self._toq_conf = _table_output(toq_conf, name)
+        self._toq_conf = edge_table_output(toq_conf, name)
         self.toq = self._quantizer(self._toq_conf, "toq")
         self.stored: Derived | None = None
 
@@ -363,31 +356,3 @@ def _check_sizes(where: str, *, max_table_bits: int, **sizes: int) -> None:
             received=f"max_table_bits={max_table_bits}",
             remedy="8 bits are 256 entries for every edge",
         )
-
-
-def _table_output(conf: Conf, where: str) -> QuantizerConfig:
-    """The entries' quantizer: each edge its own widths where nothing else is said, and one for all entries.
-
-    Raises:
-        RuleError: a minifloat, or widths that differ from entry to entry.
-    """
-    config = resolve(conf, Place.TABLE)
-    axes = ("homogeneous_axis", "heterogeneous_axis")
-    if conf is None or (isinstance(conf, Mapping) and all(conf.get(axis) is None for axis in axes)):
-        config = config.replace(heterogeneous_axis=_EDGES)
-    if config.q_type is QType.FLOAT:
-        raise RuleError(
-            "the entries of tables are fixed-point numbers",
-            where=where,
-            received="toq_conf with q_type='float'",
-            remedy="use q_type='kif' or 'kbi'",
-        )
-    own, shared = config.heterogeneous_axis, config.homogeneous_axis
-    if any(axis % 3 == 0 for axis in own or ()) or (own is None and all(a % 3 for a in shared or ())):
-        raise RuleError(
-            "all entries of a table have one format",
-            where=where,
-            received=f"toq_conf with heterogeneous_axis={own}, homogeneous_axis={shared}",
-            remedy="use heterogeneous_axis=(1, 2) for one format per edge",
-        )
-    return config

@@ -14,7 +14,8 @@ from hgqify.fixed import Format
 from hgqify.layers.activations import Activation, ActivationKind, get_activation
 from hgqify.layers.base import Conf, QLayer
 from hgqify.layers.derived import Derived, width_record
-from hgqify.quantizers import EXPONENT_LIMIT, Place, QType, Quantizer, QuantizerConfig, pow2, resolve
+from hgqify.layers.table_settings import table_input
+from hgqify.quantizers import EXPONENT_LIMIT, Place, Quantizer, pow2, resolve
 
 MAX_TABLE_BITS = 12
 """Default limit of the input's width k + i + f; a table has at most 2**12 entries."""
@@ -247,25 +248,3 @@ class QActivation(QLayer):
     def get_config(self) -> dict[str, Any]:
         """Everything a constructor outside all scopes needs to make the same layer."""
         return {**super().get_config(), "max_table_bits": self.max_table_bits}
-
-
-def table_input(conf: Conf, max_table_bits: int, where: str) -> QuantizerConfig:
-    """A quantizer so narrow that k + i + f fits a table; fixed point where the default is a minifloat.
-
-    Raises:
-        RuleError: a minifloat was asked for.
-    """
-    config = resolve(conf, Place.DATALANE)
-    if config.q_type is QType.FLOAT:
-        if conf is not None:
-            raise RuleError(
-                "a table is read by the codes of a fixed-point number",
-                where=where,
-                received="iq_conf with q_type='float'",
-                remedy="use q_type='kif', or leave iq_conf out",
-            )
-        config = QuantizerConfig(QType.KIF, Place.DATALANE)
-    # A tracked k may turn to 1 later.
-    sign = config.k0 or not config.overflow_mode.saturates
-    limit = min(config.max_bits, max_table_bits - int(sign))
-    return config.replace(max_bits=limit)

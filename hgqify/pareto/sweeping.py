@@ -38,7 +38,7 @@ VALIDATION_SAMPLES = 10_000
 
 
 class Finish(Protocol):
-    """The last stages of a conversion, see `hgqify.api.finished`."""
+    """The last stages of a conversion, see `hgqify.concluding.finished`."""
 
     def __call__(self, state: Calibrated, allocation: AllocationReport | None, /) -> Result: ...
 

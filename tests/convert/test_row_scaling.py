@@ -7,13 +7,13 @@ from batch_csim import simulate_many
 from keras import layers, ops
 
 import hgqify
+from hgqify.beginning import calibrated
 from hgqify.calling import predict
 from hgqify.convert import ConvertSettings, convert
 from hgqify.export import ProjectOptions
 from hgqify.graph import read
 from hgqify.layers import QMultiply, QMultiplyPow2
 from hgqify.reference import run
-from hgqify.stages import calibrated
 
 ROWS = 20
 

@@ -11,11 +11,11 @@ import keras
 import numpy as np
 
 from hgqify.allocating import allocate
+from hgqify.beginning import calibrated
 from hgqify.budget import Budget
 from hgqify.finetune import TrainingBudget
 from hgqify.finetune.twin import make_twin
 from hgqify.layers import QLinear, quantized_layers
-from hgqify.stages import calibrated
 from hgqify.training import training_budget
 
 layers = keras.layers

@@ -10,6 +10,7 @@ from check import Tally, ancestors, check_program, stimuli
 from float_drawing import FloatNetwork
 
 from hgqify import graph
+from hgqify.beginning import calibrated
 from hgqify.calling import structured
 from hgqify.convert.late_division import LateDivision
 from hgqify.convert.lower_discretization import LowerDiscretization
@@ -18,7 +19,6 @@ from hgqify.convert.lower_softmax import LowerSoftmax
 from hgqify.graph.canonical import default_passes
 from hgqify.graph.model import OPERATION_PREFIX
 from hgqify.precision import Program, certify, lower
-from hgqify.stages import calibrated
 
 # Of the largest value: float sums run in another order. And so often what one last place of the inputs does.
 _TOLERANCE, _CHAOS = 2e-5, 64

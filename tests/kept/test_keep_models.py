@@ -10,13 +10,13 @@ import pytest
 from kept_models import MODELS, data
 
 import hgqify
+from hgqify.beginning import calibrated
 from hgqify.convert import Conversion, Status
 from hgqify.errors import ExportError
 from hgqify.export import ProjectOptions, refuse_unprintable
 from hgqify.layers import KeptFloat
 from hgqify.precision import Program, exact_parts, from_npz, lower, self_contained, to_npz
 from hgqify.progress import no_progress
-from hgqify.stages import calibrated
 
 KEPT = {
     "middle": ["wave"],
