@@ -23,6 +23,9 @@ class FinetuneSettings:
         stochastic_rounding: while widths are trained, weights and activations round up with the probability
             of what is dropped, so that steps smaller than an LSB are seen on average; what is judged and
             deployed rounds as ever. Under a budget only.
+        width_gradient_part: 4 takes the gradient of activation widths from a quarter of every batch: steps
+            are faster and need less memory, and that gradient is noisier. Under a budget only; 1 on several
+            devices, whose parts of a batch are as large anyway.
         clip_norm: bound on the norm of the gradient of all weights.
         label_weight: share of the labels' cross-entropy in the loss, where labels are given; the rest is
             the teacher's.
@@ -44,6 +47,7 @@ class FinetuneSettings:
     width_rate: float = 1e-2
     width_steps: float = 0.8
     stochastic_rounding: bool = False
+    width_gradient_part: int = 1
     clip_norm: float = 1.0
     label_weight: float = 0.25
     holdout: float = 0.1
@@ -58,6 +62,7 @@ class FinetuneSettings:
             ("steps", 0),
             ("batch_size", 1),
             ("evaluations", 1),
+            ("width_gradient_part", 1),
             ("min_samples", 2),
             ("max_samples", 2),
         ):

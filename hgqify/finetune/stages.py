@@ -199,6 +199,7 @@ class WidthStage:
                 self.budget.limits,
                 seed=self.settings.seed,
                 stochastic_rounding=self.settings.stochastic_rounding,
+                width_gradient_part=1 if self.placement.distribution else self.settings.width_gradient_part,
             )
         self._target = float(self.budget.target_ebops)
         self._fixed = sum(

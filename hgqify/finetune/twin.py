@@ -48,6 +48,7 @@ def make_twin(
     *,
     seed: int,
     stochastic_rounding: bool = False,
+    width_gradient_part: int = 1,
 ) -> keras.Model:
     """The twin of a model with allocated widths.
 
@@ -58,9 +59,11 @@ def make_twin(
         limits: by name, of the layers whose widths are to move.
         seed: of where widths start between two integers, and of stochastic rounding.
         stochastic_rounding: of weights and inputs of these layers, in training.
+        width_gradient_part: of the quantizers of their inputs, see `QuantizerConfig`.
     """
     twin = keras.models.clone_model(
-        model, clone_function=lambda layer: _twin_layer(layer, limits, stochastic_rounding)
+        model,
+        clone_function=lambda layer: _twin_layer(layer, limits, stochastic_rounding, width_gradient_part),
     )
     rng = np.random.default_rng((seed, 2))
     for layer in model.layers:
@@ -83,7 +86,10 @@ def make_twin(
 
 
 def _twin_layer(
-    layer: keras.layers.Layer, limits: Mapping[str, Limits], stochastic_rounding: bool
+    layer: keras.layers.Layer,
+    limits: Mapping[str, Limits],
+    stochastic_rounding: bool,
+    width_gradient_part: int,
 ) -> keras.layers.Layer:
     if isinstance(layer, KeptFloat):
         return layer.copy()
@@ -97,7 +103,8 @@ def _twin_layer(
             config["bq_conf"] = QuantizerConfig(QType.DUMMY, Place.BIAS).get_config()
             data = _rounding(QuantizerConfig.from_config(config["iq_conf"]), stochastic_rounding)
             widest = max(1, int(chosen.data_bits.max(initial=1)))
-            config["iq_conf"] = data.replace(trainable=True, max_bits=widest).get_config()
+            data = data.replace(trainable=True, max_bits=widest, width_gradient_part=width_gradient_part)
+            config["iq_conf"] = data.get_config()
     return type(layer).from_config(config)
 
 

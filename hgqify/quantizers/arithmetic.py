@@ -153,6 +153,11 @@ def width_gradients(
     return Factors(ops.cast(within(value, rounded), x.dtype), di, df)
 
 
+def leading(size: Any, part: int) -> Any:
+    """How many of ``size`` samples, in their order, are 1/``part`` of them; at least one."""
+    return -(-size // part)
+
+
 def within(value: Any, rounded: Any) -> Any:
     """Which elements did not saturate: d value / d x is 1 there, and 0 elsewhere."""
     return ops.equal(rounded, value)

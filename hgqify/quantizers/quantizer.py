@@ -1,5 +1,6 @@
 """The trainable quantizer."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -170,7 +171,7 @@ class Quantizer(keras.layers.Layer):
         if self.is_dummy:
             return x
         mode, noise = self._rounding(x, bool(training))
-        kernel = active_kernel()
+        kernel = functools.partial(active_kernel(), part=self._part(bool(training)))
         if self.is_minifloat:
             i, f, digits = minifloats.widths(self._parts_in_use())
             k = ops.convert_to_tensor(self.k)
@@ -184,6 +185,9 @@ class Quantizer(keras.layers.Layer):
             overflow = None if self.config.q_type is QType.KIF else self.config.overflow_mode
             return kernel(x, k, i, f, mode, overflow, noise)
         return kernel(x, *self._widths(), mode, self.config.overflow_mode, noise)
+
+    def _part(self, training: bool) -> int:
+        return self.config.width_gradient_part if training and not self.config.place.is_constant else 1
 
     def _rounding(self, x: Any, training: bool) -> tuple[Rounding, Any]:
         mode = self.config.round_mode

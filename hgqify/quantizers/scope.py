@@ -28,6 +28,7 @@ OPTIONS = (
     "heterogeneous_axis",
     "trainable",
     "max_bits",
+    "width_gradient_part",
     *RULES,
 )
 """What a scope can override, and what :class:`QuantizerConfig` takes beside ``q_type`` and ``place``."""
@@ -132,6 +133,7 @@ _BUILT_IN = (
         homogeneous_axis=(),
         trainable=True,
         max_bits=24,
+        width_gradient_part=1,
         **dict.fromkeys(RULES, False),
     ),
     QuantizerConfigScope(place="table", heterogeneous_axis=()),

@@ -5,7 +5,7 @@ from typing import Any
 import tensorflow as tf
 
 from hgqify.fixed import Overflow, Rounding
-from hgqify.quantizers.arithmetic import quantize, width_gradients
+from hgqify.quantizers.arithmetic import leading, quantize, width_gradients, within
 
 
 def tensorflow_kernel(
@@ -17,10 +17,12 @@ def tensorflow_kernel(
     overflow: Overflow | None,
     noise: Any = None,
     digits: Any = None,
+    part: int = 1,
 ) -> Any:
     """Quantize; arguments as :func:`~hgqify.quantizers.arithmetic.quantize`, gradient as ``width_gradients``.
 
-    The tape sees one operation. In a graph, what nobody asks for is pruned.
+    The tape sees one operation. In a graph, what nobody asks for is pruned. ``part`` as for
+    :func:`~hgqify.quantizers.jax_kernel.jax_kernel`.
     """
     # Variables are read here, so that the tape follows them to what is passed on.
     given = [None if t is None else tf.convert_to_tensor(t) for t in (x, k, i, f, noise, digits)]
@@ -30,18 +32,30 @@ def tensorflow_kernel(
         rest = iter(tensors)
         x, k, i, f, noise, digits = (None if t is None else next(rest) for t in given)
         result = quantize(x, k, i, f, rounding, overflow, noise, digits)
+        seen, passed, weight = (x, *result), None, None
+        if part > 1:
+            size = tf.shape(x)[0]
+            rows = leading(size, part)
+            if overflow is not None and overflow.saturates:
+                passed = within(*result)
+            seen, weight = tuple(t[:rows] for t in seen), tf.cast(size / rows, x.dtype)
 
         def backward(gradient: Any) -> list[Any]:
-            dx, di, df, dd = width_gradients(x, result.value, result.rounded, k, i, f, overflow, digits)
+            dx, di, df, dd = width_gradients(*seen, k, i, f, overflow, digits)
+            if weight is None:
+                told, to_x = gradient, _reduced(gradient if dx is None else gradient * dx, x)
+            else:
+                told = gradient[: tf.shape(seen[0])[0]] * weight
+                to_x = gradient if passed is None else gradient * tf.cast(passed, gradient.dtype)
             found = (
-                _reduced(gradient if dx is None else gradient * dx, x),
+                to_x,
                 None,
-                None if di is None else _reduced(gradient * di, i),
-                _reduced(gradient * df, f),
+                None if di is None else _reduced(told * di, i),
+                _reduced(told * df, f),
                 None,
-                None if dd is None else _reduced(gradient * dd, digits),
+                None if dd is None else _reduced(told * dd, digits),
             )
-            return [part for part, t in zip(found, given, strict=True) if t is not None]
+            return [piece for piece, t in zip(found, given, strict=True) if t is not None]
 
         return result.value, backward
 

@@ -212,6 +212,30 @@ def test_gradients_follow_their_formula(kernel, overflow, width_shape):
     np.testing.assert_array_equal(alone, got[0])
 
 
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("overflow", [None, *Overflow])
+@pytest.mark.parametrize("width_shape", [(1, 1), (1, 4)])
+@pytest.mark.parametrize(("part", "rows"), [(4, 17), (64, 2), (1000, 1)])
+def test_gradients_of_widths_from_a_part_of_the_batch(kernel, overflow, width_shape, part, rows):
+    rng = np.random.default_rng(0)
+    x, weight = (rng.normal(0, 2, (65, 4)).astype(np.float32) for _ in range(2))
+    k = np.ones(width_shape, int)
+    i, f = rng.integers(-1, 3, width_shape), rng.integers(0, 5, width_shape)
+
+    def quantized(x, i, f, part):
+        return kernel(x, tensor(k), i, f, Rounding.RND, overflow, part=part)
+
+    args = [np.asarray(a, np.float32) for a in (x, i, f)]
+    value, got = value_and_gradients(functools.partial(quantized, part=part), *args, weight=weight)
+    whole, (to_x, *_) = value_and_gradients(functools.partial(quantized, part=1), *args, weight=weight)
+    np.testing.assert_array_equal(value, whole)
+    np.testing.assert_array_equal(got[0], to_x)
+    seen = weight * (np.arange(65) < rows)[:, None] * 65 / rows
+    want = expected_gradients(x, k, i, f, Rounding.RND, overflow, seen)
+    for g, w in zip(got[1:], want[1:], strict=True):
+        np.testing.assert_allclose(g, w, rtol=2e-5, atol=1e-4)
+
+
 @pytest.mark.parametrize("overflow", [None, *Overflow])
 def test_kernels_have_equal_gradients(overflow):
     rng = np.random.default_rng(1)
