@@ -34,7 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "graph": {"equations"},
     "convert": {"layers", "quantizers", "graph", "fixed", "equations"},
     "calibrate": {"layers", "quantizers", "data", "fixed", "graph", "equations"},
-    "finetune": {"layers", "quantizers", "data", "calibrate"},
+    "finetune": {"layers", "quantizers", "data", "calibrate", "graph"},
     "precision": {"fixed", "layers", "quantizers", "graph", "equations"},
     "hgq2": {"fixed", "graph", "layers", "precision", "quantizers"},
     "reference": {"fixed", "precision"},

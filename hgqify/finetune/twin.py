@@ -16,6 +16,7 @@ import keras
 import numpy as np
 
 from hgqify.finetune.freeze import Clip
+from hgqify.graph import first_trained
 from hgqify.layers import KeptFloat, QLayer, QLinear, quantized_layers
 from hgqify.quantizers import Place, QType, QuantizerConfig
 
@@ -82,6 +83,9 @@ def make_twin(
             quantizer.trainable = layer.name in limits and quantizer in (layer.kq, *layer.iqs)
             if quantizer.seed_generator is not None:
                 quantizer.seed_generator.state.assign(rng.integers(0, 2**32, 2, dtype=np.uint32))
+    for layer in first_trained(twin):
+        if isinstance(layer, QLinear):
+            layer.needs_input_gradient = False
     return twin
 
 

@@ -3,6 +3,7 @@
 from hgqify.graph.build import assign_weights, build, float_factory, layer_name, unique_name
 from hgqify.graph.canonical import canonicalize, default_passes
 from hgqify.graph.channels import FIXED, Channels, find_channels, layer_key, shifted
+from hgqify.graph.first import first_trained
 from hgqify.graph.interface import with_inputs
 from hgqify.graph.load import load_model
 from hgqify.graph.model import Call, Graph, Node, Ref
@@ -26,6 +27,7 @@ __all__ = [
     "canonicalize",
     "default_passes",
     "find_channels",
+    "first_trained",
     "float_factory",
     "layer_key",
     "layer_name",

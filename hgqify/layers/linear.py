@@ -14,11 +14,15 @@ from hgqify.layers.activations import Activation, get_activation, require_exact
 from hgqify.layers.base import Conf, QLayer
 from hgqify.layers.ebops import span, span_in_graph
 from hgqify.layers.full_float32 import full_float32
-from hgqify.quantizers import Place, resolve, straight_through
+from hgqify.quantizers import Place, leading, resolve, straight_through
 
 
 class QLinear(QLayer):
     """Base of layers with a kernel; placed before the Keras layer in the list of base classes.
+
+    Attributes:
+        needs_input_gradient: False where nothing before the layer is trained (`hgqify.graph.first_trained`):
+            of the gradient towards the input only the part is computed that widths are trained with.
 
     Args:
         kq_conf, bq_conf: quantizers of kernel and bias; None for the scope's default.
@@ -45,6 +49,7 @@ class QLinear(QLayer):
         )
         self._kq_conf = resolve(kq_conf, Place.WEIGHT)
         self._bq_conf = resolve(bq_conf, Place.BIAS)
+        self.needs_input_gradient = True
         self.kq = self._quantizer(self._kq_conf, "kq")
         if self.use_bias:
             self.bq = self._quantizer(self._bq_conf, "bq")
@@ -66,7 +71,7 @@ class QLinear(QLayer):
         kernel, bias = self._weights_for(x, training)
         kernel = self.kq(kernel, training=training)
         with full_float32():
-            y = self.apply_linear(x, kernel)
+            y = self._apply_in_training(x, kernel) if training else self.apply_linear(x, kernel)
         if self.bq is not None:
             y = y + ops.reshape(self.bq(bias, training=training), self._bias_shape(len(y.shape)))
         y = self._quantize_output(self.activation(y), training)
@@ -76,6 +81,19 @@ class QLinear(QLayer):
     def apply_linear(self, x: Any, kernel: Any) -> Any:
         """The bilinear operation, without bias."""
         raise NotImplementedError
+
+    def _apply_in_training(self, x: Any, kernel: Any) -> Any:
+        """The same; of its gradient towards ``x`` only what somebody reads."""
+        part = 1 if self.iq is None else self.iq.config.width_gradient_part
+        if self.needs_input_gradient or part == 1:
+            return self.apply_linear(x, kernel)
+        size = ops.shape(x)[0]
+        rows = leading(size, part)
+        y = self.apply_linear(ops.stop_gradient(x), kernel)
+        through = self.apply_linear(x[:rows], ops.stop_gradient(kernel))
+        nothing = straight_through(ops.zeros_like(through), through)
+        rest = ops.zeros((size - rows, *ops.shape(through)[1:]), dtype=y.dtype)
+        return y + ops.concatenate([nothing, rest], axis=0)
 
     def _weights_for(self, x: Any, training: bool | None) -> tuple[Any, Any]:
         """Kernel and bias (None if there is none) before quantization, for quantized inputs ``x``."""

@@ -8,11 +8,12 @@ Settings
     MinMax and MonoL1: a constraint and a regularizer of trained widths
 Helpers
     straight_through (one value, another's gradient), ste_round (rounding with the gradient of the
-    identity), check_names (refuses unknown options),
+    identity), check_names (refuses unknown options), leading (how many samples are a part of a batch),
     int_bits and rounds_negative (NumPy: integer bits and sign a range needs), pow2 (exact 2.0**n),
     exponent (e with 2**(e-1) <= |x| < 2**e)
 """
 
+from hgqify.quantizers.arithmetic import leading
 from hgqify.quantizers.config import EXPONENT_LIMIT, MAX_BITS, QuantizerConfig, resolve
 from hgqify.quantizers.float_bits import exponent, pow2
 from hgqify.quantizers.kernel import ste_round, straight_through
@@ -38,6 +39,7 @@ __all__ = [
     "check_names",
     "exponent",
     "int_bits",
+    "leading",
     "pow2",
     "range_tracing",
     "resolve",

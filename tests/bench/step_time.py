@@ -10,6 +10,8 @@ mean anything; the machine may be busy. The first batch of figures is thrown awa
 - float: the plain Keras model. Normalizations are folded in all models, which can only favour float.
 - trained: a width for every weight (kif: one trained tensor of widths per kernel) and integer and
   fractional bits for every element (or tensor) of the activations (kif SAT), all trained; EBOPs in the loss.
+- quarter: the same, with the gradients of activation widths from a quarter of the batch, and none of the
+  inputs, as fine-tuning under a budget trains with `width_gradient_part` 4.
 - frozen: the same formats, none of them trained, and no EBOPs in the loss.
 - HGQ2: the defaults of its pages (weights kbi SAT_SYM, activations kif WRAP) at the same granularity, EBOPs
   in the loss; only where `hgq` can be imported.
@@ -33,6 +35,7 @@ import numpy as np
 from keras import layers as K
 
 import hgqify.layers as L
+from hgqify.graph import first_trained
 from hgqify.layers import LayerConfigScope
 from hgqify.quantizers import QuantizerConfig, QuantizerConfigScope
 
@@ -96,10 +99,11 @@ def windows(config: dict[str, Any]) -> dict[str, Any]:
     return {name: config[name] for name in ("strides", "padding") if name in config}
 
 
-def ours(model: keras.Model, case: Case, *, trained: bool) -> keras.Model:
+def ours(model: keras.Model, case: Case, *, trained: bool, part: int = 1) -> keras.Model:
     """The model in our layers."""
     weights = {"f0": 7, "trainable": trained}
     data = QuantizerConfig("kif", "datalane", overflow_mode="SAT", i0=3, f0=5, trainable=trained, **case.axes)
+    data = data.replace(width_gradient_part=part)
 
     def convert(layer: K.Layer) -> K.Layer:
         config = layer.get_config()
@@ -119,7 +123,11 @@ def ours(model: keras.Model, case: Case, *, trained: bool) -> keras.Model:
         QuantizerConfigScope(place=("weight", "bias"), default_q_type="kif", **weights),
         LayerConfigScope(enable_ebops=trained, beta0=PRICE),
     ):
-        return keras.models.clone_model(model, clone_function=convert)
+        clone = keras.models.clone_model(model, clone_function=convert)
+    for layer in first_trained(clone) if part > 1 else ():
+        if isinstance(layer, L.QLinear):
+            layer.needs_input_gradient = False
+    return clone
 
 
 def hgq2(model: keras.Model, case: Case) -> keras.Model:
@@ -240,6 +248,7 @@ def contestants(case: Case, wanted: Iterable[str]) -> dict[str, Stepper]:
     make: dict[str, Callable[[], keras.Model]] = {
         "float": lambda: model,
         "trained": lambda: ours(model, case, trained=True),
+        "quarter": lambda: ours(model, case, trained=True, part=4),
         "frozen": lambda: ours(model, case, trained=False),
         "HGQ2": lambda: hgq2(model, case),
     }
@@ -273,25 +282,28 @@ HEADER = (
     "batch",
     "activation widths per",
     "trained / float",
+    "quarter / float",
     "frozen / float",
     "HGQ2 / float",
     "HGQ2 / trained",
+    "HGQ2 / quarter",
     "HGQ2 / frozen",
     "memory: trained / float",
+    "quarter / float",
     "frozen / float",
     "HGQ2 / float",
 )
 
 
 def row(case: Case, steppers: dict[str, Stepper], times: dict[str, list[float]]) -> tuple[str, ...]:
-    names = ("trained", "frozen", "HGQ2")
+    names = ("trained", "quarter", "frozen", "HGQ2")
     memory = {name: [float(s.bytes)] for name, s in steppers.items() if s.bytes is not None}
     return (
         case.name,
         str(case.batch),
         case.activations,
         *(ratio(times, name, "float") for name in names),
-        *(ratio(times, "HGQ2", name) for name in names[:2]),
+        *(ratio(times, "HGQ2", name) for name in names[:3]),
         *(ratio(memory, name, "float") for name in names),
     )
 
@@ -310,7 +322,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=0.3, help="of one contestant in one round")
     parser.add_argument("--without-hgq2", action="store_true")
     options = parser.parse_args()
-    wanted = ["float", "trained", "frozen"]
+    wanted = ["float", "trained", "quarter", "frozen"]
     if importlib.util.find_spec("hgq") is not None and not options.without_hgq2:
         wanted.append("HGQ2")
     print("| " + " | ".join(HEADER) + " |\n|" + "---|" * len(HEADER), flush=True)

@@ -73,6 +73,13 @@ def test_the_budget_is_kept_and_the_integers_are_keras(build, budget, seed):
     assert_exact(result.model, lower(result.model))
 
 
+def test_the_budget_is_kept_with_gradients_of_widths_from_a_part_of_the_batch():
+    result = convert(cnn, 30_000, width_gradient_part=4)
+    assert LEAST_USE * 30_000 < exact_ebops(result.model) <= 30_000
+    assert result.report.finetune["loss"] <= result.report.finetune["start_loss"]
+    assert_exact(result.model, result.program)
+
+
 @pytest.mark.parametrize("granularity", ["channel", "tensor"])
 def test_formats_that_weights_share_keep_the_budget_too(granularity):
     result = convert(mlp, 6000, weight_granularity=granularity)

@@ -93,6 +93,7 @@ def test_steps_are_relative_to_the_weights():
         {"holdout": 1.0},
         {"label_weight": 1.5},
         {"evaluations": True},
+        {"width_gradient_part": 0},
     ],
 )
 def test_wrong_settings_are_refused(arguments):

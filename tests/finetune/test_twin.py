@@ -214,6 +214,17 @@ def test_stochastic_rounding_is_of_training_alone(case):
     assert len(drawn) == 2 * len(case.linear)
 
 
+def test_widths_may_be_trained_with_a_part_of_the_batch(case):
+    """The quantizers of inputs say so; what stands before the first layer needs no gradient."""
+    twin = make_twin(case.model, case.clone, case.budget.limits, seed=0, width_gradient_part=4)
+    for layer in case.linear:
+        other = twin.get_layer(layer.name)
+        assert other.iqs[0].config.width_gradient_part == 4
+        assert other.kq.config.width_gradient_part == 1
+        assert other.needs_input_gradient == (layer.name != "a")
+    np.testing.assert_array_equal(twin.predict_on_batch(case.x), case.twin().predict_on_batch(case.x))
+
+
 def test_training_a_twin_leaves_the_model(case):
     before = values(case.model)
     twin = case.twin()

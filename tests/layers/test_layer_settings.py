@@ -23,7 +23,7 @@ from hgqify.layers import (
     total_ebops,
 )
 from hgqify.layers.scope import current_layer_config
-from hgqify.quantizers import QuantizerConfigScope
+from hgqify.quantizers import QuantizerConfig, QuantizerConfigScope
 
 
 @given(st.integers(1, 10**6), st.integers(1, 24))
@@ -154,3 +154,28 @@ def test_dummy_quantizers_give_the_float_layer() -> None:
     reference.build(x.shape)
     reference.set_weights([numpy(layer.kernel), numpy(layer.bias)])
     np.testing.assert_array_equal(y, numpy(reference(x)))
+
+
+@pytest.mark.parametrize("make", [lambda **conf: QDense(3, **conf), lambda **conf: QConv2D(3, 2, **conf)])
+@pytest.mark.parametrize("part", [1, 3])
+def test_the_gradient_towards_an_input_that_nobody_trains_is_left_out(make, part) -> None:
+    """Of the input's gradient only the part that tells its widths is computed; the others stay the same."""
+    data = QuantizerConfig(
+        "kif", "datalane", overflow_mode="SAT", i0=1, f0=2, width_gradient_part=part, heterogeneous_axis=()
+    )
+    layer = make(iq_conf=data, enable_ebops=False)
+    rng = np.random.default_rng(0)
+    x, weight = rng.normal(size=(8, 5, 5, 2)), rng.normal(size=(8, 1, 1, 3))
+    x, weight = (keras.ops.convert_to_tensor(t.astype(np.float32)) for t in (x, weight))
+    layer(x)
+
+    def output():
+        return layer(x, training=True) * weight
+
+    variables = sorted(layer.trainable_variables, key=lambda v: v is not layer.iqs[0].f)
+    value, gradients = numpy(output()), variable_gradients(output, variables)
+    layer.needs_input_gradient = False
+    np.testing.assert_array_equal(numpy(output()), value)
+    assert np.any(gradients[0])
+    for got, wanted in zip(variable_gradients(output, variables), gradients, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4)
