@@ -87,12 +87,14 @@ class QLinear(QLayer):
         part = 1 if self.iq is None else self.iq.config.width_gradient_part
         if self.needs_input_gradient or part == 1:
             return self.apply_linear(x, kernel)
-        size = ops.shape(x)[0]
+        batch: Any = ops.shape(x)
+        size = batch[0]
         rows = leading(size, part)
         y = self.apply_linear(ops.stop_gradient(x), kernel)
         through = self.apply_linear(x[:rows], ops.stop_gradient(kernel))
         nothing = straight_through(ops.zeros_like(through), through)
-        rest = ops.zeros((size - rows, *ops.shape(through)[1:]), dtype=y.dtype)
+        shape: Any = ops.shape(through)
+        rest = ops.zeros((size - rows, *shape[1:]), dtype=y.dtype)
         return y + ops.concatenate([nothing, rest], axis=0)
 
     def _weights_for(self, x: Any, training: bool | None) -> tuple[Any, Any]:

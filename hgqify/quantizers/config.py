@@ -120,7 +120,7 @@ class QuantizerConfig:
             "heterogeneous_axis": _axes("heterogeneous_axis", values.get("heterogeneous_axis")),
             "trainable": _trainable(values["trainable"]),
             "max_bits": _max_bits(values["max_bits"]),
-            "width_gradient_part": gradient_part(values["width_gradient_part"]),
+            "width_gradient_part": _gradient_part(values["width_gradient_part"]),
             **{name: as_rule(name, values[name]) for name in RULES},
         }
         for name, value in values.items():
@@ -261,13 +261,8 @@ def _max_bits(value: object) -> int:
     )
 
 
-def gradient_part(value: Any) -> int:
-    """What ``width_gradient_part`` may be.
-
-    Raises:
-        RuleError: no whole number, or less than 1.
-    """
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 1:
+def _gradient_part(value: object) -> int:
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= 1:
         return int(value)
     raise RuleError(
         "width_gradient_part must be a whole number, at least 1",

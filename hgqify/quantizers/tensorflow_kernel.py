@@ -30,15 +30,18 @@ def tensorflow_kernel(
     @tf.custom_gradient
     def kernel(*tensors: Any) -> tuple[Any, Any]:
         rest = iter(tensors)
-        x, k, i, f, noise, digits = (None if t is None else next(rest) for t in given)
+        operands: list[Any] = [None if t is None else next(rest) for t in given]
+        x, k, i, f, noise, digits = operands
         result = quantize(x, k, i, f, rounding, overflow, noise, digits)
-        seen, passed, weight = (x, *result), None, None
+        seen = x, result.value, result.rounded
+        passed = weight = None
         if part > 1:
             size = tf.shape(x)[0]
             rows = leading(size, part)
             if overflow is not None and overflow.saturates:
                 passed = within(*result)
-            seen, weight = tuple(t[:rows] for t in seen), tf.cast(size / rows, x.dtype)
+            seen = x[:rows], result.value[:rows], result.rounded[:rows]
+            weight = tf.cast(size / rows, x.dtype)
 
         def backward(gradient: Any) -> list[Any]:
             dx, di, df, dd = width_gradients(*seen, k, i, f, overflow, digits)
