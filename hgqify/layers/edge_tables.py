@@ -16,12 +16,11 @@ from hgqify.layers.base import Conf, QLayer
 from hgqify.layers.derived import Derived, width_record
 from hgqify.layers.ebops import table_ebops, table_ebops_in_graph
 from hgqify.layers.edge_networks import EdgeNetworks
+from hgqify.layers.table_codes import entry_inputs, entry_of, table_format, tabulated
 from hgqify.layers.table_settings import edge_table_output, table_input
 from hgqify.quantizers import (
-    EXPONENT_LIMIT,
     Quantizer,
     QuantizerState,
-    pow2,
     straight_through,
 )
 
@@ -183,14 +182,10 @@ class QDenseT(QLayer):
 
     def _entries(self, tables: Any, x: Any) -> Any:
         """The entry of every on-grid element."""
-        k, b, f = self._formats()
-        code: Any = ops.cast(ops.stop_gradient(x) * pow2(f, self.compute_dtype), "int32")
-        place: Any = ops.clip(code + ops.left_shift(k, b), 0, 2**self.max_table_bits - 1)
+        place = entry_of(x, *self._formats(), 2**self.max_table_bits, self.compute_dtype)
         count = math.prod(self.edges)
         place = place * count + ops.reshape(ops.arange(count, dtype="int32"), self.edges)
         return ops.cast(ops.take(ops.reshape(tables, (-1,)), place), self.compute_dtype)
-
-    # The tables: entry n of an edge belongs to code n - k * 2**b, b = max(i + f, 0).
 
     @property
     def _edge_iq(self) -> Quantizer:
@@ -207,26 +202,18 @@ class QDenseT(QLayer):
         return self.stored
 
     def _formats(self) -> tuple[Any, Any, Any]:
-        """(k, b, f) of the edges now, int32 of shape (n_in, n_out), with b = max(i + f, 0) and f = b - i."""
-        iq = self._edge_iq
-        i = ops.clip(ops.round(ops.convert_to_tensor(iq.i)), -EXPONENT_LIMIT, EXPONENT_LIMIT)
-        parts = (ops.squeeze(ops.convert_to_tensor(iq.k), 0), iq.bits(), ops.squeeze(i, 0))
-        k, b, i = (ops.broadcast_to(ops.cast(ops.stop_gradient(part), "int32"), self.edges) for part in parts)
-        return k, b, ops.subtract(b, i)
+        """(k, b, f) of the edges now, see `table_format`."""
+        return table_format(self._edge_iq, self.edges)
 
     def _compute_raw(self) -> Any:
         """What the networks make of every code; entries past an edge's last code repeat it."""
-        k, b, f = self._formats()
-        one: Any = ops.ones_like(b)
-        first, end = (ops.left_shift(v, b) for v in (k, one))
-        place = ops.reshape(ops.arange(2**self.max_table_bits, dtype="int32"), (-1, 1, 1))
-        codes = ops.minimum(ops.subtract(place, first), ops.subtract(end, one))
-        return self.network(ops.cast(codes, self.compute_dtype) * pow2(ops.negative(f), self.compute_dtype))
+        return self.network(entry_inputs(*self._formats(), 2**self.max_table_bits, self.compute_dtype))
 
     def _compute_tables(self) -> Any:
         """The tables of the weights and widths as they are, (2**max_table_bits, n_in, n_out)."""
-        values = ops.nan_to_num(self._compute_raw(), nan=0.0, posinf=2.0**60, neginf=-(2.0**60))
-        return ops.cast(ops.stop_gradient(self.toq(values, training=False)), "float32")
+        return ops.cast(
+            ops.stop_gradient(self.toq(tabulated(self._compute_raw()), training=False)), "float32"
+        )
 
     def _source(self) -> Any:
         """All that the tables depend on, as one float32 vector."""

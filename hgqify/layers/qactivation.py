@@ -14,8 +14,9 @@ from hgqify.fixed import Format
 from hgqify.layers.activations import Activation, ActivationKind, get_activation
 from hgqify.layers.base import Conf, QLayer
 from hgqify.layers.derived import Derived, width_record
+from hgqify.layers.table_codes import entry_inputs, entry_of, table_format, tabulated
 from hgqify.layers.table_settings import table_input
-from hgqify.quantizers import EXPONENT_LIMIT, Place, Quantizer, pow2, resolve
+from hgqify.quantizers import Place, Quantizer, resolve
 
 MAX_TABLE_BITS = 12
 """Default limit of the input's width k + i + f; a table has at most 2**12 entries."""
@@ -133,8 +134,6 @@ class QActivation(QLayer):
         """The input's shape."""
         return tuple(input_shape)
 
-    # The table: entry n belongs to code n - k * 2**b, b = max(i + f, 0).
-
     @property
     def _table_iq(self) -> Quantizer:
         return self.iqs[0]
@@ -156,34 +155,16 @@ class QActivation(QLayer):
             )
         return self.stored
 
-    def _format(self) -> tuple[Any, Any, Any]:
-        """(k, b, f) of the input now, int32 scalars, with b = max(i + f, 0) and f = b - i."""
-        iq = self._table_iq
-        i = ops.clip(ops.round(ops.convert_to_tensor(iq.i)), -EXPONENT_LIMIT, EXPONENT_LIMIT)
-        parts: list[Any] = [
-            ops.cast(ops.reshape(ops.stop_gradient(v), ()), "int32")
-            for v in (ops.convert_to_tensor(iq.k), iq.bits(), i)
-        ]
-        k, b, i = parts
-        return k, b, b - i
-
     def _index(self, x: Any) -> Any:
         """Table index of every on-grid element."""
-        k, b, f = self._format()
-        code: Any = ops.cast(ops.stop_gradient(x) * pow2(f, self.compute_dtype), "int32")
-        return ops.clip(code + ops.left_shift(k, b), 0, 2**self.max_table_bits - 1)
+        form = table_format(self._table_iq, ())
+        return entry_of(x, *form, 2**self.max_table_bits, self.compute_dtype)
 
     def _compute_table(self) -> Any:
-        """The table of the widths as they are; entries past the last code repeat it."""
-        k, b, f = self._format()
-        one: Any = ops.ones_like(b)
-        first, end = (ops.left_shift(v, b) for v in (k, one))
-        codes = ops.minimum(
-            ops.subtract(ops.arange(2**self.max_table_bits, dtype="int32"), first), ops.subtract(end, one)
-        )
-        values = self.evaluate(ops.cast(codes, "float32") * pow2(-f))
-        values = ops.nan_to_num(values, nan=0.0, posinf=2.0**60, neginf=-(2.0**60))
-        return ops.stop_gradient(self._table_oq(values, training=False))
+        """The table of the widths as they are."""
+        form = table_format(self._table_iq, ())
+        values = self.evaluate(entry_inputs(*form, 2**self.max_table_bits, "float32"))
+        return ops.stop_gradient(self._table_oq(tabulated(values), training=False))
 
     def _source(self) -> Any:
         """All widths the table depends on, as one float32 vector."""
