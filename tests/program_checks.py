@@ -1,12 +1,16 @@
-"""Programs held against the slow interpreter: as they run, and with every tensor cut to its type."""
+"""Programs held against the slow interpreter, as they run and with every tensor cut to its type; models
+against C simulation."""
 
 from fractions import Fraction
+from pathlib import Path
 
+import keras
 import numpy as np
 import program_oracle as oracle
 
+from hgqify.export import ProjectOptions, compare, compile_project, random_batches, write_project
 from hgqify.fixed import Overflow, Rounding
-from hgqify.precision import formats
+from hgqify.precision import formats, lower
 from hgqify.precision.ops import Input
 from hgqify.reference import run
 
@@ -44,3 +48,17 @@ def stored_run(program, inputs):
             exact[n] = oracle.quantize_one(exact[n], t.k, t.i, t.f, Rounding.TRN, Overflow.WRAP)
         tensors[node.name] = exact
     return [tensors[name] for name in program.outputs]
+
+
+def assert_simulation_equals(model: keras.Model, options: ProjectOptions, folder: Path) -> None:
+    """Keras, reference and C simulation of a model agree on random inputs, in range and far beyond."""
+    program = lower(model)
+    write_project(program, folder / "hls", options)
+    with compile_project(folder / "hls", optimization="-O0") as simulation:
+        comparisons = compare(
+            program, random_batches(program, 60), name="random", model=model, simulation=simulation
+        )
+    assert len(comparisons) == 2
+    for comparison in comparisons:
+        assert comparison.codes > 0
+        assert comparison.differing == 0
