@@ -10,11 +10,7 @@ from drawing import Draw, Drawing, NothingFits, Tensor, format_range, formats, r
 from families import (
     activation,
     again,
-    batchnorm,
     concatenate,
-    conv,
-    dense,
-    depthwise,
     edge_tables,
     embedding,
     merge,
@@ -23,10 +19,10 @@ from families import (
     product,
     quantize,
     reduction,
-    separable,
     structure,
 )  # fmt: skip
 from hypothesis import strategies as st
+from linear_families import batchnorm, conv, dense, depthwise, separable
 from programs import quantized_once, random_program
 from special_families import batchnorm_dense, einsum_dense, scaled_rows
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from description import Format, Step
 from drawing import FACTOR_BITS, LARGE, Drawing, NothingFits, format_range, rarely
-from families import linear
 from hypothesis import strategies as st
+from linear_families import linear
 
 
 def scaled_rows(d: Drawing) -> None:
