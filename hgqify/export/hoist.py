@@ -47,7 +47,9 @@ def _passes(quantizer: Node, mover: Node, program: Program) -> bool:
 
 def _one_format(op: ops.Quantize) -> ops.Quantize:
     """A uniform quantizer for any shape."""
-    return replace(op, k=np.asarray(np.max(op.k)), i=np.asarray(np.max(op.i)), f=np.asarray(np.max(op.f)))
+    k, i, f = (np.asarray(np.max(part)) for part in (op.k, op.i, op.f))
+    digits = None if op.digits is None else np.asarray(np.max(op.digits))
+    return replace(op, k=k, i=i, f=f, digits=digits)
 
 
 def _swap_one(program: Program) -> Program | None:

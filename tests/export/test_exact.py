@@ -1,16 +1,21 @@
 """What hls4ml's C++ computes is what the reference computes, code for code."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import export_programs as programs
 import numpy as np
 import pytest
+from programs import Builder, quantizer
 
 from hgqify.export.check import compare
 from hgqify.export.csim import CSimulation, compile_project, compiler
 from hgqify.export.hoist import hoist_quantizers
 from hgqify.export.project import ProjectOptions, write_project
 from hgqify.export.stimuli import random_inputs
+from hgqify.fixed import Overflow
+from hgqify.precision import annotate
+from hgqify.precision.ops import Input, Reshape
 from hgqify.precision.program import Program
 from hgqify.reference import run
 
@@ -57,6 +62,20 @@ def test_c_simulation_equals_reference(name, io_type, tmp_path):
 def test_moving_quantizers_changes_no_output(name):
     program = getattr(programs, name)()
     hoisted = hoist_quantizers(program)
+    inputs = list(random_inputs(program, 300, seed=2))
+    for a, b in zip(run(program, inputs).outputs, run(hoisted, inputs).outputs, strict=True):
+        np.testing.assert_array_equal(a.values, b.values)
+
+
+def test_minifloats_move_too():
+    b = Builder()
+    x = b.add(quantizer(1, 4, 8), (b.add(Input(), (), (2, 3), name="x"),), (2, 3))
+    flat = b.add(Reshape(), (x,), (6,))
+    k, i, f, digits = (np.full(6, value) for value in (1, 3, 6, 3))
+    minifloat = replace(quantizer(k, i, f, overflow=Overflow.SAT_SYM), digits=digits)
+    program = annotate(b.program(b.add(minifloat, (flat,), (6,), name="q")))
+    hoisted = hoist_quantizers(program)
+    assert hoisted.outputs == (flat,)
     inputs = list(random_inputs(program, 300, seed=2))
     for a, b in zip(run(program, inputs).outputs, run(hoisted, inputs).outputs, strict=True):
         np.testing.assert_array_equal(a.values, b.values)
