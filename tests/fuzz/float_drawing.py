@@ -158,7 +158,9 @@ class Drawing:
         ranks = [rank] if isinstance(rank, int) else list(rank)
 
         def suits(shape: Shape) -> bool:
-            return len(shape) in ranks and math.prod(shape) <= LARGE and (fits is None or fits(shape))
+            # EinsumDense leaves sizes open that it was not told.
+            known = len(shape) in ranks and None not in shape and math.prod(shape) <= LARGE
+            return known and (fits is None or fits(shape))
 
         found = [x for x in self.tensors if suits(tuple(x.shape[1:]))]
         if found:
