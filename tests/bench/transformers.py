@@ -1,6 +1,7 @@
 """Transformers at default settings: what they lose, and whether every code agrees.
 
-    python tests/bench/transformers.py FOLDER [NAME ...] [--finetune-steps N] [--csim SAMPLES]
+    python tests/bench/transformers.py FOLDER [NAME ...] [--finetune-steps N] [--target-ebops N]
+        [--csim SAMPLES]
 
 FOLDER holds the material the README names (mnist/, ecg_mitbih/). "ViT" is a vision transformer of two blocks
 that is trained first, in about a minute; the others are one trained transformer in three files: with a layer
@@ -134,10 +135,12 @@ def printed(result: hgqify.Result) -> str:
     return f"all of it ({result.project.io_type})"
 
 
-def run(name: str, case: Case, folder: Path, steps: int, samples: int, csim: int) -> tuple[str, ...]:
+def run(
+    name: str, case: Case, folder: Path, steps: int, budget: int | None, samples: int, csim: int
+) -> tuple[str, ...]:
     model, (calib, test, labels) = case.model(folder), case.data(folder)
     start = time.monotonic()
-    result = hgqify.convert(model, calib, finetune_steps=steps, progress=no_progress)
+    result = hgqify.convert(model, calib, finetune_steps=steps, target_ebops=budget, progress=no_progress)
     converted = time.monotonic()
     floats, fixed = (accuracy(m, test, labels) for m in (model, result.model))
     with tempfile.TemporaryDirectory() as scratch:
@@ -179,13 +182,22 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("names", nargs="*", help=f"of {', '.join(CASES)}; default: all")
     parser.add_argument("--finetune-steps", type=int, default=0, help="0: none")
+    parser.add_argument("--target-ebops", type=int, help="none: no budget")
     parser.add_argument("--samples", type=int, default=100, help="compared with Keras, of each kind")
     parser.add_argument("--csim", type=int, default=10, help="compared with C simulation, of each kind")
     options = parser.parse_args()
     print("| " + " | ".join(HEADER) + " |\n|" + "---|" * len(HEADER), flush=True)
     exact = True
     for name in options.names or CASES:
-        row = run(name, CASES[name], options.folder, options.finetune_steps, options.samples, options.csim)
+        row = run(
+            name,
+            CASES[name],
+            options.folder,
+            options.finetune_steps,
+            options.target_ebops,
+            options.samples,
+            options.csim,
+        )
         exact &= all(cell.startswith("0/") or cell == "-" for cell in row[8:10])
         print("| " + " | ".join(row) + " |", flush=True)
     return 0 if exact else 1
