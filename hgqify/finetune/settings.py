@@ -24,8 +24,8 @@ class FinetuneSettings:
             of what is dropped, so that steps smaller than an LSB are seen on average; what is judged and
             deployed rounds as ever. Under a budget only.
         width_gradient_part: 4 takes the gradient of activation widths from a quarter of every batch: steps
-            are faster and need less memory, and that gradient is noisier. Under a budget only; 1 on several
-            devices, whose parts of a batch are as large anyway.
+            are faster and need less memory, and that gradient is noisier. Under a budget only, and on one
+            device: of several, the first would do all of that work.
         clip_norm: bound on the norm of the gradient of all weights.
         label_weight: share of the labels' cross-entropy in the loss, where labels are given; the rest is
             the teacher's.
