@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
-from hgqify.errors import DataError
+from hgqify.errors import DataError, RuleError
 
 ops: Any = keras.ops  # typed as if every operation could return None
 
@@ -119,6 +119,9 @@ class WithOwn:
         own: of labels and outputs, as Keras calls losses.
         weight: w.
         taught_shape, label_shape: of one sample's targets by the teacher, and of one label.
+
+    Raises:
+        RuleError: when called, if ``own`` gives one value for the whole batch.
     """
 
     taught: OutputLoss
@@ -138,7 +141,13 @@ class WithOwn:
         count = math.prod(self.taught_shape)
         taught = ops.reshape(targets[:, :count], (-1, *self.taught_shape))
         labels = ops.reshape(targets[:, count:], (-1, *self.label_shape))
-        own = self.own(labels, student)
+        own = ops.convert_to_tensor(self.own(labels, student))
+        if not own.shape:
+            raise RuleError(
+                "a loss of your own gives one value for each sample or more",
+                received="one for the whole batch",
+                remedy="leave its mean out",
+            )
         own = ops.mean(ops.reshape(own, (ops.shape(student)[0], -1)), axis=-1)
         return (1 - self.weight) * self.taught(taught, student) + self.weight * own
 

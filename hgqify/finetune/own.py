@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import json
 import math
+import numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,12 +48,22 @@ class OwnTraining:
     def __post_init__(self) -> None:
         if self.optimizer is not None and not isinstance(self.optimizer, keras.optimizers.Optimizer):
             raise _wrong("optimizer", self.optimizer, "a keras.optimizers.Optimizer")
+        if not isinstance(self.callbacks, Sequence):
+            raise _wrong("callbacks", self.callbacks, "a list of keras.callbacks.Callback objects")
         for callback in self.callbacks:
             if not isinstance(callback, keras.callbacks.Callback):
                 raise _wrong("callbacks", callback, "keras.callbacks.Callback objects")
         if self.augment is not None and not callable(self.augment):
             raise _wrong("augment", self.augment, "a function of inputs and a numpy.random.Generator")
-        for name, weights in (("class_weight", self.class_weight or {}), ("features", self.features)):
+        weighted: tuple[tuple[str, Any, type, str], ...] = (
+            ("class_weight", self.class_weight, numbers.Real, "weights by class number, as {0: 2.0}"),
+            ("features", self.features, str, "weights by layer name, as {'dense': 1.0}"),
+        )
+        for name, weights, kind, wanted in weighted:
+            if weights is None:
+                continue
+            if not isinstance(weights, Mapping) or not all(isinstance(key, kind) for key in weights):
+                raise _wrong(name, weights, wanted)
             for weight in weights.values():
                 if not isinstance(weight, int | float) or not (math.isfinite(weight) and weight >= 0):
                     raise _wrong(name, weight, "weights that are finite and not negative")
@@ -77,6 +89,14 @@ class OwnTraining:
             return None
         kind: Any = type(self.optimizer)
         return kind.from_config(self.optimizer.get_config())
+
+    def optimizer_text(self) -> str:
+        """The same for optimizers that train alike, and for no others; their names do not count."""
+        if self.optimizer is None:
+            return "none"
+        found: Any = keras.optimizers.serialize(self.optimizer)
+        found["config"].pop("name", None)
+        return json.dumps(found, sort_keys=True, default=lambda value: type(value).__name__)
 
     def augmented(self, inputs: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
         """A batch as `augment` changes it.

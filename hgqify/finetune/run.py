@@ -152,7 +152,8 @@ class Training:
             self.progress(Event(stage="finetune", done=step, total=self.settings.steps, values=values))
             interrupt()
 
-        with contextlib.suppress(StageEnd), between_steps() as interrupt, stage.prepared() as trainer:
+        # A Ctrl-C that waits is asked for at the end, also of a stage that ends by itself.
+        with between_steps() as interrupt, contextlib.suppress(StageEnd), stage.prepared() as trainer:
             if state is not None:
                 stage.resume(state.record["stage state"], state.arrays)
                 first = self._step
@@ -209,6 +210,7 @@ class Training:
             {
                 "model": fingerprint(values_of([*self.model.variables, *self.clone.variables])),
                 "settings": repr(sorted(settings.items())),
+                "optimizer": lesson.own.optimizer_text(),
                 "data": fingerprint(
                     array for task in tasks for array in (*task.inputs, *task.targets, task.weights)
                 ),

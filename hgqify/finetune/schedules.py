@@ -14,7 +14,7 @@ import keras
 
 from hgqify.errors import BudgetError, RuleError
 from hgqify.finetune.callbacks import penalties, set_price, trained_model
-from hgqify.layers import total_ebops
+from hgqify.layers import refresh, total_ebops
 
 Schedule = Callable[[int], float]
 """From the number of epochs (or steps) done to the price of one EBOP."""
@@ -135,7 +135,7 @@ class StopAtEbops(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Count."""
-        if total_ebops(trained_model(self)) <= self._limit:
+        if _counted(trained_model(self)) <= self._limit:
             trained_model(self).stop_training = True
 
 
@@ -159,8 +159,14 @@ class EarlyStoppingUnderEbops(keras.callbacks.EarlyStopping):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Look at this epoch if it is within the budget."""
-        if total_ebops(trained_model(self)) <= self._limit:
+        if _counted(trained_model(self)) <= self._limit:
             super().on_epoch_end(epoch, logs)
+
+
+def _counted(model: keras.Model) -> int:
+    """EBOPs after a training step, which leaves stored constants older than the weights."""
+    refresh(model)
+    return total_ebops(model)
 
 
 def _positive(ebops: float) -> float:

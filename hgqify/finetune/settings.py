@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from hgqify.errors import RuleError
 from hgqify.finetune.devices import Devices
 
+_SEEDS = 2**32
+"""Seeds that Keras takes."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneSettings:
@@ -65,10 +68,13 @@ class FinetuneSettings:
             ("width_gradient_part", 1),
             ("min_samples", 2),
             ("max_samples", 2),
+            ("seed", 0),
         ):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < low:
                 raise RuleError(f"{name} must be a whole number, at least {low}", received=repr(value))
+        if self.seed >= _SEEDS:
+            raise RuleError("seed must be a whole number below 2**32", received=repr(self.seed))
         if self.devices not in [*Devices]:
             raise RuleError("devices must be 'one' or 'all'", received=repr(self.devices))
         object.__setattr__(self, "devices", Devices(self.devices))

@@ -83,6 +83,7 @@ BAD = [
     toml("negative drop", text("[convert]\nmax_drop = -1.0"), r"convert\.max_drop: must not be negative"),
     toml("bits 0", text("[convert]\nbits = 0"), r"convert.*bits.*received: 0"),
     toml("bits 99", text("[convert]\nbits = 99"), r"convert.*bits.*received: 99"),
+    toml("seed of 33 bits", text("[convert]\nseed = 8589934592"), r"seed must be .*received: 8589934592"),
     toml("budget 0", text("[convert]\ntarget_ebops = 0"), r"target_ebops.*received: 0"),
     toml(
         "two budgets", text("[convert]\ntarget_ebops = 9\nmax_drop = 1.0"), r"target_ebops.*max_drop|either"

@@ -10,9 +10,10 @@ import pytest
 from hgqify.calibrate import calibrate, excess_bits, settle
 from hgqify.convert import ConvertSettings, convert
 from hgqify.data import open_source
-from hgqify.errors import DataError
+from hgqify.errors import DataError, RuleError
 from hgqify.finetune import FinetuneSettings, OwnTraining, finetune
 from hgqify.finetune.freeze import frozen_widths
+from hgqify.finetune.stages import StageEnd, WeightStage
 from hgqify.graph import read
 from hgqify.layers import QBatchNormalization, QLinear, quantized_layers, total_ebops
 
@@ -137,6 +138,25 @@ def test_a_signal_waits_for_the_end_of_the_step(make):
     assert report.interrupted
     assert report.steps == 4
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_signal_in_the_last_step_of_a_stage_is_not_lost(make, monkeypatch):
+    """A stage may end by itself, in the very step that a signal waits for."""
+
+    def stepped(self, step, loss):
+        if step == 3:
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+            raise StageEnd
+
+    monkeypatch.setattr(WeightStage, "stepped", stepped)
+    assert _run(make()).interrupted
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 1.5, "a", True])
+def test_seeds_that_are_none(seed):
+    with pytest.raises(RuleError, match="seed must be a whole number"):
+        FinetuneSettings(seed=seed)
 
 
 def test_labels_take_part(make):

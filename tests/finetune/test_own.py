@@ -62,6 +62,13 @@ def test_an_own_loss_takes_the_labels_place(allocated, loss):
     assert case.budget.allows(exact_ebops(case.model))
 
 
+def test_a_loss_of_the_whole_batch_is_refused(allocated):
+    """Weights of samples could not reach it."""
+    own = OwnTraining(loss=lambda labels, logits: keras.ops.mean(_cross_entropy(labels, logits)))
+    with pytest.raises(RuleError, match="one value for each sample"):
+        train(allocated.again(), own)
+
+
 def test_an_own_loss_of_regression():
     case = make_case(lambda: _regression(), 0.2, compensate=False)
     y = np.stack([case.x[:, 0] ** 2, case.x[:, 1]], axis=1).astype(np.float32)
@@ -241,9 +248,13 @@ def test_features_come_closer_to_the_float_models(allocated):
     [
         ({"optimizer": "adam"}, "optimizer"),
         ({"callbacks": [print]}, "callbacks"),
+        ({"callbacks": keras.callbacks.Callback()}, "callbacks"),
         ({"augment": 3}, "augment"),
         ({"loss": "mean_squared_eror"}, "loss"),
         ({"class_weight": {0: -1.0}}, "class_weight"),
+        ({"class_weight": {"0": 2.0}}, "class_weight"),  # would be the weight of no class
+        ({"class_weight": "balanced"}, "class_weight"),
+        ({"features": ["a"]}, "features"),
         ({"features": {"a": float("nan")}}, "features"),
     ],
 )

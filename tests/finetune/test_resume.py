@@ -9,6 +9,7 @@ import textwrap
 import time
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from budget_cases import Case, make_case, mlp, samples
@@ -16,7 +17,7 @@ from budget_cases import Case, make_case, mlp, samples
 import hgqify
 from hgqify.data import open_source
 from hgqify.errors import BudgetError, ExportError, RuleError
-from hgqify.finetune import Finetuned, FinetuneSettings, Storage, finetune
+from hgqify.finetune import Finetuned, FinetuneSettings, OwnTraining, Storage, finetune
 from hgqify.finetune import run as run_module
 from hgqify.finetune.checkpoint import STATE_FILE
 from hgqify.progress import no_progress
@@ -41,7 +42,13 @@ class StopError(Exception):
     """Whatever stops a training."""
 
 
-def train(case: Case, storage: Storage | None = None, stop: int | None = None, **settings) -> Finetuned:
+def train(
+    case: Case,
+    storage: Storage | None = None,
+    stop: int | None = None,
+    own: OwnTraining | None = None,
+    **settings,
+) -> Finetuned:
     """All steps, or up to the stop."""
 
     def told(event):
@@ -56,6 +63,7 @@ def train(case: Case, storage: Storage | None = None, stop: int | None = None, *
         settings=FinetuneSettings(**{"steps": STEPS, "batch_size": 32, "evaluations": 5} | settings),
         settle=case.settle,
         budget=case.budget,
+        own=own,
         storage=storage,
         progress=told,
     )
@@ -181,6 +189,19 @@ def test_what_is_not_asked_for_is_refused(allocated, tmp_path):
         train(other, Storage(folder=folder, resume=True))
     found = train(allocated.again(), Storage(folder=folder, force=True))
     assert found.report.resumed_at is None
+
+
+def test_another_optimizer_is_refused(allocated, tmp_path):
+    """Its state would not fit; that of another rate would bring the old rate back."""
+    folder = tmp_path / "t"
+    with pytest.raises(StopError):
+        train(allocated.again(), Storage(folder=folder), 20, OwnTraining(optimizer=keras.optimizers.SGD(0.1)))
+    for other in (keras.optimizers.Adam(0.1), keras.optimizers.SGD(0.2), None):
+        with pytest.raises(ExportError, match=r"the optimizer changed.*--force"):
+            train(allocated.again(), Storage(folder=folder, resume=True), own=OwnTraining(optimizer=other))
+    same = OwnTraining(optimizer=keras.optimizers.SGD(0.1, name="again"))
+    found = train(allocated.again(), Storage(folder=folder, resume=True), own=same)
+    assert found.report.resumed_at == 16
 
 
 def test_a_folder_of_something_else_is_refused(allocated, tmp_path):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from hgqify.errors import BudgetError, RuleError
-from hgqify.layers import QAdd, QDense, Quantize
+from hgqify.layers import QAdd, QBatchNormalization, QBatchNormDense, QDense, Quantize
 from hgqify.precision import lower
 from hgqify.quantizers import QuantizerConfig
 from hgqify.reference import run
@@ -184,3 +184,15 @@ class TestStopping:
         logs = model.fit(X, Y, epochs=9, verbose=0, callbacks=[within, EbopsLog()]).history
         assert 1 < len(logs["loss"]) < 9
         assert len(logs["ebops"]) == len(logs["loss"])
+
+    @pytest.mark.parametrize("layers", [[QBatchNormDense], [QDense, QBatchNormalization]])
+    def test_constants_that_follow_the_weights_are_counted_as_they_are_now(self, layers):
+        """A step leaves them older than the weights."""
+        given = x = keras.Input((4,))
+        for cls in layers:
+            x = cls(2)(x) if cls is not QBatchNormalization else cls()(x)
+        model = keras.Model(given, x)
+        model.compile("adam", "mse")
+        callbacks = [StopAtEbops(1e9), EarlyStoppingUnderEbops(1e9, monitor="loss")]
+        assert len(model.fit(X, Y, epochs=3, verbose=0, callbacks=callbacks).history["loss"]) == 1
+        assert total_ebops(model) > 0
