@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from dataclasses import dataclass
 
 from hgqify.errors import RuleError
@@ -71,8 +72,9 @@ class FinetuneSettings:
             ("seed", 0),
         ):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < low:
+            if isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < low:
                 raise RuleError(f"{name} must be a whole number, at least {low}", received=repr(value))
+            object.__setattr__(self, name, int(value))  # NumPy's would not go into JSON
         if self.seed >= _SEEDS:
             raise RuleError("seed must be a whole number below 2**32", received=repr(self.seed))
         if self.devices not in [*Devices]:

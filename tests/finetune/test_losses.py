@@ -99,3 +99,9 @@ def test_steps_are_relative_to_the_weights():
 def test_wrong_settings_are_refused(arguments):
     with pytest.raises(RuleError, match=next(iter(arguments))):
         FinetuneSettings(**arguments)
+
+
+def test_whole_numbers_of_numpy_are_taken():
+    settings = FinetuneSettings(steps=np.int64(3), seed=np.uint8(7))  # pyright: ignore[reportArgumentType]
+    assert (settings.steps, settings.seed) == (3, 7)
+    assert type(settings.steps) is type(settings.seed) is int
