@@ -83,6 +83,7 @@ def calibrated(
         settings.setdefault("weight_granularity", Granularity.ELEMENT)
     settings["bits"] = bits
     conversion_settings, calibration_settings, training = split_settings(settings, finetune_steps, seed)
+    seed = training.seed  # an int, whatever whole number was given
     _refuse_minifloats(
         conversion_settings, rules, equalize=calibration_settings.equalize, under_budget=under_budget
     )

@@ -149,7 +149,7 @@ def test_the_same_seed_gives_the_same_weights(allocated):
 
 
 def test_the_same_conversion_twice():
-    one, two = (convert(mlp, 5000, seed=3) for _ in range(2))
+    one, two = (convert(mlp, 5000, seed=seed) for seed in (3, np.int64(3)))
     for a, b in zip(values(one.model), values(two.model), strict=True):
         np.testing.assert_array_equal(a, b)
     assert one.report.finetune == two.report.finetune
