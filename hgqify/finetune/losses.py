@@ -142,7 +142,7 @@ class WithOwn:
         taught = ops.reshape(targets[:, :count], (-1, *self.taught_shape))
         labels = ops.reshape(targets[:, count:], (-1, *self.label_shape))
         own = ops.convert_to_tensor(self.own(labels, student))
-        if not own.shape:
+        if len(own.shape) == 0:  # a TensorShape is true without axes, too
             raise RuleError(
                 "a loss of your own gives one value for each sample or more",
                 received="one for the whole batch",
