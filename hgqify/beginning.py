@@ -38,6 +38,7 @@ from hgqify.data import Source
 from hgqify.equalizing import equalize
 from hgqify.errors import ModelLoadError, RuleError
 from hgqify.export import ProjectOptions
+from hgqify.finetune import FinetuneSettings
 from hgqify.keywords import PROJECT, split_settings
 from hgqify.opening import open_for
 from hgqify.progress import Progress, no_progress
@@ -87,6 +88,8 @@ def calibrated(
     _refuse_minifloats(
         conversion_settings, rules, equalize=calibration_settings.equalize, under_budget=under_budget
     )
+    if not under_budget:
+        _refuse_training_of_widths(training)
     if io_type != AUTO:
         ProjectOptions(backend=backend, io_type=io_type, **options)  # what is wrong is said before any work
     check_building(rules)
@@ -225,6 +228,22 @@ def _refuse_minifloats(
             "equalize scales channels by powers of two, which minifloats have in their exponents",
             received="q_type='float' with equalize",
             remedy="leave equalize out, or use q_type='kif'",
+        )
+
+
+def _refuse_training_of_widths(settings: FinetuneSettings) -> None:
+    """Refuse, before any work, what says how widths are trained where they are not.
+
+    Raises:
+        RuleError: names the settings.
+    """
+    asked = settings.of_widths()
+    if asked:
+        raise RuleError(
+            f"widths are trained under a budget only, and there is none to use {' and '.join(asked)} for",
+            received=", ".join(f"{name}={value!r}" for name, value in asked.items()),
+            remedy="give a budget (target_ebops, max_drop), or leave "
+            f"{'it' if len(asked) == 1 else 'them'} out",
         )
 
 

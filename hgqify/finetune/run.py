@@ -211,6 +211,7 @@ class Training:
                 "model": fingerprint(values_of([*self.model.variables, *self.clone.variables])),
                 "settings": repr(sorted(settings.items())),
                 "optimizer": lesson.own.optimizer_text(),
+                "features": repr(sorted(lesson.own.features.items())),
                 "data": fingerprint(
                     array for task in tasks for array in (*task.inputs, *task.targets, task.weights)
                 ),

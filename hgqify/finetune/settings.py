@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import numbers
 from dataclasses import dataclass
+from typing import Any
 
 from hgqify.errors import RuleError
 from hgqify.finetune.devices import Devices
 
 _SEEDS = 2**32
 """Seeds that Keras takes."""
+
+_OF_WIDTHS = ("width_rate", "width_steps", "stochastic_rounding", "width_gradient_part")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,3 +98,8 @@ class FinetuneSettings:
         for name in ("label_weight", "width_steps"):
             if not 0 <= getattr(self, name) <= 1:
                 raise RuleError(f"{name} must lie from 0 to 1", received=repr(getattr(self, name)))
+
+    def of_widths(self) -> dict[str, Any]:
+        """What is not as by default of the settings that only a training of widths, under a budget, reads."""
+        chosen = {name: getattr(self, name) for name in _OF_WIDTHS}
+        return {name: value for name, value in chosen.items() if value != getattr(type(self), name)}

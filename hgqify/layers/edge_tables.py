@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -331,11 +332,14 @@ def _with_sign(bits: Any, sign: Any) -> Any:
     return bits + ops.where(ops.greater(bits, 0), ops.cast(sign, "float32"), 0.0)
 
 
-def _check_sizes(where: str, *, max_table_bits: int, **sizes: int) -> None:
+def _check_sizes(where: str, *, max_table_bits: int, **sizes: Any) -> None:
     """RuleError for sizes that make no layer."""
     for name, size in sizes.items():
-        if size < (name != "n_hl"):
-            raise RuleError("a size is too small", where=where, received=f"{name}={size}")
+        low = 0 if name == "n_hl" else 1
+        if not isinstance(size, numbers.Integral) or size < low:
+            raise RuleError(
+                f"a size is a whole number of at least {low}", where=where, received=f"{name}={size!r}"
+            )
     if not 2 <= max_table_bits <= 12:
         raise RuleError(
             "the table of an edge takes an input of 2 to 12 bits",

@@ -9,6 +9,7 @@ from budget_cases import Case, cnn, kernels, make_case, mlp, normalized, samples
 
 import hgqify
 from hgqify.data import open_source
+from hgqify.errors import RuleError
 from hgqify.finetune import FinetuneReport, FinetuneSettings, TrainingBudget, finetune
 from hgqify.finetune.budget import LEAST_USE
 from hgqify.layers import quantized_layers
@@ -146,6 +147,23 @@ def test_the_same_seed_gives_the_same_weights(allocated):
     for a, b in zip(values(one.model), values(two.model), strict=True):
         np.testing.assert_array_equal(a, b)
     assert train(other, seed=5).losses != reports[0].losses
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"width_rate": 0.02}, "use width_rate for"),
+        (
+            {"width_gradient_part": 4, "stochastic_rounding": True},
+            "stochastic_rounding and width_gradient_part",
+        ),
+        ({"width_steps": 0.5, "finetune_steps": 0}, "width_steps=0.5"),
+    ],
+)
+def test_how_widths_are_trained_is_no_matter_without_a_budget(settings, named):
+    model = mlp()
+    with pytest.raises(RuleError, match=named):
+        hgqify.convert(model, samples(model), progress=no_progress, **settings)
 
 
 def test_the_same_conversion_twice():

@@ -204,6 +204,15 @@ def test_another_optimizer_is_refused(allocated, tmp_path):
     assert found.report.resumed_at == 16
 
 
+def test_other_weights_of_features_are_refused(allocated, tmp_path):
+    """Losses of the old weights would be compared with those of the new."""
+    folder = tmp_path / "t"
+    with pytest.raises(StopError):
+        train(allocated.again(), Storage(folder=folder), 20, OwnTraining(features={"a": 1.0}))
+    with pytest.raises(ExportError, match="the features changed"):
+        train(allocated.again(), Storage(folder=folder, resume=True), own=OwnTraining(features={"a": 2.0}))
+
+
 def test_a_folder_of_something_else_is_refused(allocated, tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     for force in (False, True):

@@ -196,6 +196,7 @@ def test_quantizers_off_evaluate_the_networks():
     ("options", "text"),
     [
         ({"n_out": 0}, "n_out=0"),
+        ({"n_out": 2.5}, "n_out=2.5"),
         ({"n_hl": -1}, "n_hl=-1"),
         ({"iq_conf": False}, "input quantizer"),
         ({"iq_conf": {"q_type": "float"}}, "fixed-point"),
