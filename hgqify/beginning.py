@@ -240,7 +240,7 @@ def _refuse_training_of_widths(settings: FinetuneSettings) -> None:
     asked = settings.of_widths()
     if asked:
         raise RuleError(
-            f"widths are trained under a budget only, and there is none to use {' and '.join(asked)} for",
+            f"without a budget no widths are trained: {' and '.join(asked)} would do nothing",
             received=", ".join(f"{name}={value!r}" for name, value in asked.items()),
             remedy="give a budget (target_ebops, max_drop), or leave "
             f"{'it' if len(asked) == 1 else 'them'} out",

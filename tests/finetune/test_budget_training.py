@@ -152,7 +152,7 @@ def test_the_same_seed_gives_the_same_weights(allocated):
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        ({"width_rate": 0.02}, "use width_rate for"),
+        ({"width_rate": 0.02}, "width_rate would do nothing"),
         (
             {"width_gradient_part": 4, "stochastic_rounding": True},
             "stochastic_rounding and width_gradient_part",
