@@ -88,10 +88,11 @@ def as_rule(option: str, value: Any) -> Rule:
     kind, module = _kind(option)
     try:
         given = json.loads(value) if isinstance(value, str) and value.startswith("{") else value
-        found = module.get(dict(given) if isinstance(given, Mapping) else given)
+        found = module.get(_unnumbered(given) if isinstance(given, Mapping) else given)
         if not isinstance(found, kind):
             raise TypeError(type(found).__name__)  # noqa: TRY301 - one message for all
-        return json.dumps(keras.saving.serialize_keras_object(found), sort_keys=True)
+        config: Any = keras.saving.serialize_keras_object(found)
+        return json.dumps(_unnumbered(config), sort_keys=True)
     except (ValueError, TypeError) as error:
         raise RuleError(
             f"{option} must be a {kind.__name__.lower()} of Keras, or False for none",
@@ -100,6 +101,14 @@ def as_rule(option: str, value: Any) -> Rule:
             remedy=f"such as {'MinMax(0, 8)' if kind is keras.constraints.Constraint else 'MonoL1(1e-6)'} of "
             f"hgqify.quantizers ({str(error).splitlines()[0]})",
         ) from error
+
+
+def _unnumbered(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the number by which Keras finds an object again while it saves or loads a model.
+
+    It is the object's address, and those of rules, which live for a moment, come again.
+    """
+    return {name: value for name, value in config.items() if name != "shared_object_id"}
 
 
 def rule_config(rule: Rule) -> Any:

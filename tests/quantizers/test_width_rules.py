@@ -100,3 +100,29 @@ def test_the_model_keeps_them_when_saved(tmp_path):
     loaded = keras.saving.load_model(tmp_path / "m.keras")
     assert loaded.layers[-1].kq.config == model.layers[-1].kq.config
     assert loaded.layers[-1].kq.b.constraint.high == 5
+
+
+@keras.saving.register_keras_serializable("tests")
+class Only(keras.constraints.Constraint):
+    """There is one of it, so that its address comes again for certain."""
+
+    def __call__(self, w):
+        return w
+
+    @classmethod
+    def from_config(cls, config):
+        return ONLY
+
+
+ONLY = Only()
+
+
+def test_rules_of_a_loaded_model_are_its_own(tmp_path):
+    """Keras tells objects that it saves and loads apart by address, and those of rules that are gone come
+    again: a number that Keras gave to such a rule once would later stand for another one.
+    """
+    config = QuantizerConfig("kif", "datalane", overflow_mode="SAT", fc=ONLY)
+    model = keras.Sequential([keras.Input((4,)), Quantizer(config), Quantizer(config)])
+    model.save(tmp_path / "m.keras")
+    loaded = keras.saving.load_model(tmp_path / "m.keras")
+    assert [layer.config for layer in loaded.layers] == [config, config]
