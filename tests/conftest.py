@@ -7,6 +7,8 @@ from pathlib import Path
 
 # Before anything imports keras: it reads the backend once.
 os.environ.setdefault("KERAS_BACKEND", "jax")
+# Without it TensorFlow cannot convolve channels_first on a CPU, and only on some CPUs it is the default.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 from hypothesis import HealthCheck, settings
 
