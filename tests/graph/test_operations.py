@@ -89,3 +89,15 @@ def test_a_used_and_an_unused_piece():
     tiny_models.randomize(model, 0)
     data = tiny_models.inputs(model)
     np.testing.assert_allclose(convert(read(model)).clone(data), model(data), rtol=1e-5, atol=1e-5)
+
+
+def test_a_scale_moves_behind_the_end_of_its_own_operation():
+    """The minimum ends in a reshape, and its negation moved behind it had the name that it had before."""
+    x = keras.Input((4, 3))
+    model = keras.Model(x, keras.layers.Conv1D(2, 1)(keras.ops.amin(x, axis=(1, 2), keepdims=True)))
+    data = np.random.default_rng(0).normal(size=(5, 4, 3)).astype(np.float32)
+    canonical, _ = canonicalize(read(model))
+    built = build(canonical)
+    np.testing.assert_allclose(
+        built.predict_on_batch(data), model.predict_on_batch(data), rtol=1e-5, atol=1e-6
+    )

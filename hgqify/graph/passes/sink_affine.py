@@ -97,8 +97,10 @@ def _behind_pooling(node: Node, pooling: Node) -> Node | None:
 
 
 def _placed(node: Node, follower: Node, scale: np.ndarray, shift: np.ndarray) -> Node:
+    name = f"{follower.name}/{node.name.rpartition('/')[2]}"
     position = Node(
-        name=f"{follower.name}/{node.name.rpartition('/')[2]}",
+        # A part of an operation that ends in the follower has that very name already.
+        name=f"{name}_behind" if name == node.name else name,
         kind=node.kind,
         inputs=(follower.name,),
         shape=follower.shape,
