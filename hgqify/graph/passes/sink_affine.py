@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from hgqify.graph.build import unique_name
 from hgqify.graph.model import Graph, Node
 from hgqify.graph.passes.affine import batchnorm_axis, batchnorm_scale_shift, scale_shift_nodes
 from hgqify.graph.passes.base import Event, Pass, PassResult
@@ -45,6 +46,8 @@ class SinkAffine(Pass):
             moved = rule(node, follower) if rule is not None and follower is not None else None
             if moved is None or follower is None:
                 continue
+            # A part of an operation that ends in the follower has that very name already.
+            moved = moved.with_(name=unique_name(moved.name, {other.name for other in graph}))
             return self.result(
                 graph,
                 {node.name: (), follower.name: (follower.with_(inputs=node.inputs), moved)},
@@ -97,10 +100,8 @@ def _behind_pooling(node: Node, pooling: Node) -> Node | None:
 
 
 def _placed(node: Node, follower: Node, scale: np.ndarray, shift: np.ndarray) -> Node:
-    name = f"{follower.name}/{node.name.rpartition('/')[2]}"
     position = Node(
-        # A part of an operation that ends in the follower has that very name already.
-        name=f"{name}_behind" if name == node.name else name,
+        name=f"{follower.name}/{node.name.rpartition('/')[2]}",
         kind=node.kind,
         inputs=(follower.name,),
         shape=follower.shape,
